@@ -1,0 +1,44 @@
+# make run: everything, from nothing. make test: the suite. Only Python 3.11 and make are needed.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: run test check bench bench-loop setup setup-dev clean
+
+run: setup
+	@exec $(BIN)/python manage.py up
+
+setup: .venv/installed
+setup-dev: .venv/installed-dev
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
+	$(BIN)/pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+test: setup-dev
+	@BIN=$(BIN) tests/browser-setup
+	$(BIN)/pytest $(ARGS)
+
+check: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/pytest -q tests/test_imports.py tests/test_docs.py
+
+bench: bench-loop
+
+bench-loop: setup-dev
+	@BIN=$(BIN) tests/browser-setup
+	$(BIN)/python -m tests.bench.loop
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,46 @@
+"""Parsers for environment variables. A bad value stops the start and says what was expected."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class ConfigError(SystemExit):
+    """A variable holds a value that cannot be used."""
+
+
+def env_text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def env_int(name: str, default: int, *, low: int = 0, high: int = 2**31) -> int:
+    raw = env_text(name)
+    if not raw:
+        return default
+    try:
+        value = int(raw)
+    except ValueError:
+        raise ConfigError(f"{name}={raw!r}: expected a whole number, as in {name}={default}.") from None
+    if not low <= value <= high:
+        raise ConfigError(f"{name}={value}: expected a number from {low} to {high}.")
+    return value
+
+
+def env_bool(name: str, default: bool) -> bool:
+    raw = env_text(name).lower()
+    if not raw:
+        return default
+    if raw in {"1", "true", "yes", "on"}:
+        return True
+    if raw in {"0", "false", "no", "off"}:
+        return False
+    raise ConfigError(f"{name}={raw!r}: expected 1 or 0.")
+
+
+def env_list(name: str) -> list[str]:
+    return [part.strip() for part in env_text(name).split(",") if part.strip()]
+
+
+def env_path(name: str, default: Path) -> Path:
+    return Path(env_text(name, str(default))).expanduser().resolve()

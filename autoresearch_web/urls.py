@@ -1,0 +1,5 @@
+"""The site map is experiments/urls.py."""
+
+from django.urls import include, path
+
+urlpatterns = [path("", include("experiments.urls"))]

@@ -1,0 +1,81 @@
+"""What the activity card of a run shows: what is under way, what comes next, what came out last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from redis.exceptions import RedisError
+
+from experiments import diffs, presence
+from experiments.models import Experiment, Run
+from experiments.states import ON_DEVICE, RunState, State
+
+_BIG = ON_DEVICE | {State.REVIEWING}
+_ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, State.READY, State.PROPOSING]
+
+
+@dataclass(frozen=True)
+class Item:
+    experiment: Experiment
+    waits_for: str = ""  # READY, or a stage that nobody has taken up yet
+
+    @property
+    def files(self) -> tuple[diffs.FileDiff, ...]:
+        return diffs.parse(self.experiment.diff)
+
+
+@dataclass(frozen=True)
+class Activity:
+    now: list[Item] = field(default_factory=list)  # shown in full
+    coming: list[Item] = field(default_factory=list)  # one line each
+    last: Experiment | None = None
+    best: Experiment | None = None
+    idle: str = ""  # nothing is under way: what will come
+
+
+def activity(run: Run) -> Activity:
+    light = run.experiments.defer("prompt", "edits", "memo")
+    live = sorted(light.filter(state__in=_ORDER), key=lambda e: (_ORDER.index(State(e.state)), e.number))
+    on_device = [experiment for experiment in live if experiment.state in ON_DEVICE]
+    items = [Item(experiment, _waits_for(run, experiment, on_device)) for experiment in live]
+    now = [item for item in items if item.experiment.state in _BIG] or items[:1]
+    best = light.filter(state=State.KEPT).order_by("-number").first()
+    return Activity(
+        now=now,
+        coming=[item for item in items if item not in now],
+        last=light.filter(finished_at__isnull=False).order_by("-finished_at", "-number").first(),
+        best=best,
+        idle="" if items else _idle(run),
+    )
+
+
+def _waits_for(run: Run, experiment: Experiment, on_device: list[Experiment]) -> str:
+    if experiment.state == State.READY:
+        if run.state == RunState.PAUSED:
+            return "The run is paused. It trains after you resume."
+        if on_device:
+            numbers = ", ".join(f"#{other.number}" for other in on_device)
+            return f"It trains as soon as {numbers} is through."
+        return _no_worker("gpu") or "It starts as soon as a device is free."
+    if experiment.state == State.PROPOSING and not experiment.worker:
+        if run.state == RunState.PAUSED:
+            return "The run is paused. The idea is worked out after you resume."
+        return _no_worker("think") or "A worker takes it up in a moment."
+    return ""
+
+
+def _no_worker(queue: str) -> str:
+    try:
+        found = presence.workers().get(queue, 0)
+    except (RedisError, OSError):
+        return "Redis does not answer, so no worker can be asked. Start it; the run goes on by itself."
+    return "" if found else f"No {queue} worker is running. Start one with `python manage.py up`; the run goes on by itself."
+
+
+def _idle(run: Run) -> str:
+    if run.state == RunState.PAUSED:
+        return "Paused: nothing starts until you resume."
+    if run.state == RunState.ENDED:
+        return "This run has ended. Resume it to go on from the best."
+    limit = run.limit_reached()
+    return limit[1] if limit else _no_worker("think") or "The next experiment starts in a moment."

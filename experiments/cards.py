@@ -1,0 +1,77 @@
+"""The cards of the home page, in as many queries for a hundred runs as for one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from django.db.models import Count, Max, Sum
+
+from experiments import charts
+from experiments.models import Experiment, Program, Run
+from experiments.states import LIVE, Kind, RunState, State
+from experiments.tiles import gain_percent
+
+_RUN_ORDER = [RunState.ACTIVE, RunState.PAUSED, RunState.ENDED]
+_LIVE_ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, State.READY, State.PROPOSING]
+
+
+@dataclass
+class RunCard:
+    run: Run
+    counts: dict[str, int] = field(default_factory=dict)
+    kept_scores: list[tuple[int, float]] = field(default_factory=list)
+    baseline: float | None = None
+    last_number: int = 0
+    cost: float = 0.0
+    now: Experiment | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def best(self) -> float | None:
+        return self.kept_scores[-1][1] if self.kept_scores else None
+
+    @property
+    def gain_percent(self) -> float | None:
+        return gain_percent(self.best, self.baseline, self.run.program.lower_is_better)
+
+    @property
+    def sparkline(self) -> str:
+        return charts.sparkline(self.kept_scores, self.last_number)
+
+
+@dataclass(frozen=True)
+class ProgramCard:
+    program: Program
+    runs: list[RunCard]
+
+
+def program_cards() -> list[ProgramCard]:
+    cards = {run.pk: RunCard(run) for run in Run.objects.select_related("program")}
+    _fill(cards)
+    by_program: dict[int, list[RunCard]] = defaultdict(list)
+    for card in cards.values():
+        by_program[card.run.program_id].append(card)
+    for runs in by_program.values():
+        runs.sort(key=lambda card: (_RUN_ORDER.index(RunState(card.run.state)), -card.run.pk))
+    return [ProgramCard(program, by_program[program.pk]) for program in Program.objects.order_by("name")]
+
+
+def _fill(cards: dict[int, RunCard]) -> None:
+    rows = Experiment.objects.order_by()
+    for row in rows.values("run_id", "state").annotate(n=Count("pk"), last=Max("number"), cost=Sum("cost")):
+        card = cards[row["run_id"]]
+        card.counts[row["state"]] = row["n"]
+        card.last_number = max(card.last_number, row["last"])
+        card.cost += row["cost"] or 0.0
+    kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "number")
+    for run_id, number, score in kept.values_list("run_id", "number", "score"):
+        cards[run_id].kept_scores.append((number, score))
+    for run_id, score in rows.filter(kind=Kind.BASELINE, score__isnull=False).order_by("-number").values_list("run_id", "score"):
+        cards[run_id].baseline = score
+    live = rows.filter(state__in=LIVE).only("run_id", "number", "state", "description")
+    for experiment in sorted(live, key=lambda e: _LIVE_ORDER.index(State(e.state)), reverse=True):
+        cards[experiment.run_id].now = experiment

@@ -1,0 +1,136 @@
+"""Data for figures: the progress chart, downsampling, sparklines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from experiments.states import State
+
+T = TypeVar("T")
+MOST_DISCARDS = 3000  # drawn; beyond that the chart shows every n-th
+PAD = 0.06  # of the span, above and below
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One experiment as the progress chart sees it."""
+
+    pk: int
+    number: int
+    state: str
+    score: float | None
+    text: str
+    why: str = ""
+    parent_score: float | None = None
+
+
+def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better: bool = True) -> dict[str, Any]:
+    """Points of the progress chart by what became of them, and the range of scores that is worth showing."""
+    tried = sorted(rows, key=lambda row: row.number)
+    scored = [row for row in tried if row.score is not None]
+    kept = [row for row in scored if row.state == State.KEPT]
+    discarded = [row for row in scored if row.state == State.DISCARDED]
+    return {
+        "metric": metric,
+        "lower_is_better": lower_is_better,
+        "last": max((row.number for row in tried if row.state in _SHOWN), default=0),
+        "range": score_range([row.score or 0.0 for row in kept], [row.score or 0.0 for row in discarded]),
+        "kept": [
+            _point(row) | {"gain": (row.score or 0.0) - (before.score or 0.0)}
+            for before, row in zip([*kept[:1], *kept], kept, strict=False)
+        ],
+        "discarded": [_point(row) for row in thin(discarded, MOST_DISCARDS)],
+        "reverted": [_point(row) for row in scored if row.state == State.REVERTED],
+        "failed": [_point(row) | {"score": None} for row in tried if row.state == State.FAILED],
+    }
+
+
+_SHOWN = {State.KEPT, State.DISCARDED, State.REVERTED, State.FAILED}
+
+
+def _point(row: Tried) -> dict[str, Any]:
+    known = row.score is not None and row.parent_score is not None
+    return {
+        "pk": row.pk,
+        "number": row.number,
+        "state": row.state,
+        "score": row.score,
+        "text": row.text,
+        "why": row.why,
+        "delta": row.score - row.parent_score if known else None,  # type: ignore[operator]
+    }
+
+
+def score_range(kept: Sequence[float], discarded: Sequence[float]) -> tuple[float, float]:
+    """(low, high): all keeps, and the discards near them. A few wild ones must not flatten the staircase."""
+    core = sorted(kept or discarded)
+    if not core:
+        return 0.0, 1.0
+    low, high = core[0], core[-1]
+    reach = (high - low) * 0.6
+    if discarded:
+        wide = sorted(discarded)
+        most, least = wide[int((len(wide) - 1) * 0.95)], wide[int((len(wide) - 1) * 0.05)]
+        high = max(high, min(most, high + reach) if reach else most)
+        low = min(low, max(least, low - reach) if reach else least)
+    pad = (high - low) * PAD or abs(high) * 0.01 or 0.01
+    return low - pad, high + pad
+
+
+def thin(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most `most` of them, evenly spread, the last one always."""
+    if len(items) <= most:
+        return items
+    step = (len(items) - 1) / (most - 1)
+    return [items[round(i * step)] for i in range(most)]
+
+
+def lttb(rows: Sequence[dict[str, Any]], most: int, x: str = "step", y: str = "loss") -> list[dict[str, Any]]:
+    """At most `most` of the rows, chosen so that the line y(x) keeps its shape; a y of None stays out of the reckoning.
+
+    Largest triangle three buckets: Steinarsson, Downsampling Time Series for Visual Representation, 2013.
+    First and last always stay.
+    """
+    if most < 3 or len(rows) <= most:
+        return list(rows)
+    points = [(float(row[x] or 0), row[y]) for row in rows]
+    level = next((value for _, value in points if value is not None), 0.0)
+    line: list[tuple[float, float]] = []
+    for at, value in points:
+        level = level if value is None else float(value)
+        line.append((at, level))
+    return [rows[i] for i in _triangles(line, most)]
+
+
+def _triangles(points: Sequence[tuple[float, float]], most: int) -> list[int]:
+    """Of each bucket the index that spans the largest triangle with the one before and the mean of the next bucket."""
+    every = (len(points) - 2) / (most - 2)
+    chosen = [0]
+    for bucket in range(most - 2):
+        start, end = int(bucket * every) + 1, int((bucket + 1) * every) + 1
+        after = points[end : max(end + 1, int((bucket + 2) * every) + 1)]
+        x2, y2 = sum(x for x, _ in after) / len(after), sum(y for _, y in after) / len(after)
+        x0, y0 = points[chosen[-1]]
+        areas = [abs((x0 - x2) * (y - y0) - (x0 - x) * (y2 - y0)) for x, y in points[start:end]]
+        chosen.append(start + areas.index(max(areas)))
+    return [*chosen, len(points) - 1]
+
+
+def sparkline(points: Sequence[tuple[int, float]], last: int, width: int = 220, height: int = 44) -> str:
+    """`points` of an SVG polyline: the staircase of (number, best) up to experiment `last`; "" where there is none."""
+    if not points:
+        return ""
+    scores = [score for _, score in points]
+    low, span = min(scores), (max(scores) - min(scores))
+    across = max(last, points[-1][0], 1)
+
+    def at(number: int, score: float) -> str:
+        y = height / 2 if not span else 3 + (1 - (score - low) / span) * (height - 6)
+        return f"{number / across * width:.1f},{y:.1f}"
+
+    out = [at(*points[0])]
+    for (_, before), (number, score) in zip(points, points[1:], strict=False):
+        out += [at(number, before), at(number, score)]
+    return " ".join([*out, at(across, scores[-1])])

@@ -1,0 +1,36 @@
+"""Forwards messages of one run, or of all (home), to a signed-in browser. It never receives commands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from experiments import events
+
+
+class LiveConsumer(AsyncWebsocketConsumer):
+    group: str = ""
+
+    async def connect(self) -> None:
+        if not self.scope["user"].is_authenticated:
+            await self.close(code=4401)
+            return
+        run_id = self.scope["url_route"]["kwargs"].get("run_id")
+        self.group = events.run_group(run_id) if run_id else events.HOME
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, code: int) -> None:
+        if self.group:
+            await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Nothing a browser sends here means anything; actions are POST requests."""
+
+    async def stream(self, message: dict[str, Any]) -> None:
+        await self.send(json.dumps(message))
+
+    async def changed(self, message: dict[str, Any]) -> None:
+        await self.send(json.dumps(message))

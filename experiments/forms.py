@@ -1,0 +1,50 @@
+"""Forms of the run page: its limits, and notes to the researcher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from experiments.models import Run
+
+
+class LimitsForm(forms.Form):
+    """Both limits may stay empty: then the run goes on until a person stops it."""
+
+    max_experiments = forms.IntegerField(
+        label="End after so many experiments",
+        required=False,
+        min_value=1,
+        max_value=100_000,
+        error_messages={
+            "invalid": "Enter a whole number, or leave it empty for no limit.",
+            "min_value": "At least 1 experiment. Leave it empty for no limit.",
+            "max_value": "At most 100000 experiments. Leave it empty for no limit.",
+        },
+    )
+    hours = forms.FloatField(
+        label="End in so many hours from now",
+        required=False,
+        min_value=0,
+        max_value=1000,
+        error_messages={
+            "invalid": "Enter hours as a number such as 8 or 1.5, or leave it empty for no deadline.",
+            "min_value": "Hours cannot be negative. Leave it empty for no deadline.",
+            "max_value": "At most 1000 hours. Leave it empty for no deadline.",
+        },
+    )
+
+    def save(self, run: Run, *, by: str) -> None:
+        data: dict[str, Any] = self.cleaned_data
+        run.set_limits(max_experiments=data["max_experiments"], hours=data["hours"], by=by)
+
+
+class NoteForm(forms.Form):
+    text = forms.CharField(
+        max_length=4000,
+        error_messages={
+            "required": "Write a note first.",
+            "max_length": "A note has at most %(limit_value)d characters; this one has %(show_value)d. Shorten it.",
+        },
+    )

@@ -1,0 +1,33 @@
+"""What waits for a person, over all runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from experiments.models import Experiment, Run
+from experiments.states import RunState, State
+
+_WAITING = Q(state__in=[State.REVIEWING, State.CONFIRMING]) & ~Q(run__state=RunState.ENDED)
+
+
+@dataclass(frozen=True)
+class Inbox:
+    experiments: list[Experiment]
+    runs: list[Run]
+
+    @property
+    def count(self) -> int:
+        return len(self.experiments) + len(self.runs)
+
+
+def count() -> int:
+    paused = Run.objects.filter(state=RunState.PAUSED).count()
+    return Experiment.objects.filter(_WAITING).count() + paused
+
+
+def needs() -> Inbox:
+    waiting = Experiment.objects.filter(_WAITING).select_related("run__program", "parent").defer("prompt", "parent__prompt")
+    paused = Run.objects.filter(state=RunState.PAUSED).select_related("program")
+    return Inbox(list(waiting.order_by("proposed_at")), list(paused.order_by("pk")))

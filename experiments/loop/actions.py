@@ -1,0 +1,138 @@
+"""What people ask of the loop beyond a change of state: create, start, revert, adopt, restore."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from experiments.loop import chain
+from experiments.loop.errors import MergeConflict
+from experiments.loop.workspace import Workspace
+from experiments.models import BriefVersion, Experiment, Program, Run
+from experiments.states import Kind, Mode, State, StateError
+
+TEMPLATE_FILES = ("program.md", "prepare.py", "train.py")
+
+
+def create_program(name: str, *, template: Path | None = None, **fields: Any) -> Program:
+    """A program from the trainer's template: its repository, its first commit, its brief."""
+    folder = template or Path(settings.TEMPLATE_DIR)
+    files = {name: (folder / name).read_text() for name in TEMPLATE_FILES if (folder / name).exists()}
+    defaults: dict[str, Any] = {"command": ["{python}", "train.py"], "editable": ["train.py"], "fixed": ["prepare.py"]}
+    with transaction.atomic():
+        program = Program.objects.create(name=name, **{**defaults, **fields})
+        Workspace.create(program.repo, files, "Start from the template")
+        brief = files.get("program.md", "# Aim\n\nLower the metric.\n")
+        BriefVersion.objects.create(program=program, number=1, text=brief, author="template")
+    return program
+
+
+def start_run(
+    program: Program, tag: str, *, by: str, mode: Mode = Mode.AUTOPILOT, max_experiments: int | None = None,
+    hours: float | None = None, seed: int = 42,
+) -> Run:
+    """Start a run from the program's main commit. Raises StateError when the tag is taken."""
+    base = Workspace(program.repo).ref("refs/heads/main")
+    deadline = timezone.now() + timedelta(hours=hours) if hours else None
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                program=program, tag=tag, base_commit=base, mode=mode, max_experiments=max_experiments,
+                deadline_at=deadline, seed=seed,
+            )
+            run.record(by, "active", why="started")
+    except IntegrityError:
+        raise StateError(f"There is already a run {tag!r} of {program}. Choose another tag.") from None
+    chain.sync_branch(run)
+    return run
+
+
+def revert(experiment: Experiment, *, by: str) -> Experiment:
+    """A new experiment on the best without this experiment's change. Raises StateError; nothing has changed then."""
+    run, best = experiment.run, experiment.run.best
+    if experiment.state != State.KEPT or experiment.parent is None or best is None:
+        raise StateError(f"#{experiment.number} is not a kept change; there is nothing to revert.")
+    open_reverts = run.experiments.filter(kind=Kind.REVERT, subject=experiment, state__in=_unfinished())
+    if open_reverts.exists():
+        raise StateError(f"#{experiment.number} is being reverted already.")
+    workspace = Workspace(run.program.repo)
+    try:
+        tree = workspace.merge(experiment.commit, best.commit, experiment.parent.commit)
+    except MergeConflict as conflict:
+        raise StateError(
+            f"#{experiment.number} cannot be reverted alone: {conflict}, which a later keep changed again. "
+            "Nothing was changed. Revert the later one first, or roll back."
+        ) from conflict
+    if tree == workspace.tree(best.commit):
+        raise StateError(f"Nothing of #{experiment.number} is left in the best; there is nothing to revert.")
+    description = f"Revert #{experiment.number}: {experiment.description}"[:200]
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run.pk)
+        made = Experiment.objects.create(
+            run=run, number=run.next_number(), kind=Kind.REVERT, state=State.READY, parent=best, subject=experiment,
+            brief=experiment.brief, description=description, seed=run.seed, proposed_at=timezone.now(),
+            hypothesis=f"What is #{experiment.number} worth today? Everything else stays as in #{best.number}.",
+        )
+        made.commit = workspace.commit_tree(tree, best.commit, chain.message(made, description))
+        workspace.set_ref(made.ref, made.commit)
+        made.diff = workspace.diff(best.commit, made.commit)
+        made.save(update_fields=["commit", "diff"])
+        run.record(by, f"#{made.number} created", why=description)
+    return made
+
+
+def _unfinished() -> Sequence[State]:
+    return [State.READY, State.TRAINING, State.EVALUATING, State.CONFIRMING]
+
+
+def restore_branch(run: Run, *, by: str) -> None:
+    """Set a branch that was moved from outside back to the best; the outside commit stays under a ref."""
+    workspace = Workspace(run.program.repo)
+    outside = _outside(run, workspace)
+    if outside:
+        workspace.set_ref(f"refs/autoresearch/{run.pk}/outside-{outside[:12]}", outside)
+    with transaction.atomic():
+        run.tip = outside  # what sync_branch may overwrite from now on
+        run.save(update_fields=["tip"])
+        run.resume(by=by)
+    chain.sync_branch(run)
+
+
+def adopt_branch(run: Run, *, by: str) -> Experiment:
+    """Take the outside commit as a manual experiment: trained and judged like any other."""
+    workspace, best = Workspace(run.program.repo), run.best
+    outside = _outside(run, workspace)
+    if not outside or best is None:
+        raise StateError("There is no commit to adopt on the branch. Use Restore.")
+    with transaction.atomic():
+        made = Experiment.objects.create(
+            run=run, number=run.next_number(), kind=Kind.MANUAL, state=State.READY, parent=best, commit=outside,
+            description=f"Adopted from outside: {outside[:7]}", seed=run.seed, brief=run.program.brief,
+            diff=workspace.diff(best.commit, outside), proposed_at=timezone.now(),
+        )
+        workspace.set_ref(made.ref, outside)
+        run.record(by, f"#{made.number} created", why=made.description)
+    restore_branch(run, by=by)
+    return made
+
+
+def _outside(run: Run, workspace: Workspace) -> str:
+    if run.reason != "branch_moved":
+        raise StateError("The branch was not moved from outside; there is nothing to adopt or restore.")
+    return workspace.ref(f"refs/heads/{run.branch}")
+
+
+def create_demo() -> Run | None:
+    if not settings.DEMO or Program.objects.exists():
+        return None
+    program = create_program(
+        "small-gpt", budget_seconds=20, grace_seconds=100, researcher=settings.DEMO_RESEARCHER,
+        model=settings.DEMO_MODEL, api_base=settings.DEMO_API_BASE,
+    )
+    return start_run(program, "demo", by="first start", max_experiments=30, hours=0.5)

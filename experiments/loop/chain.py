@@ -1,0 +1,85 @@
+"""Commits of experiments and the branch that follows from them. The branch is a projection of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from experiments.loop.errors import BranchMoved, MergeConflict
+from experiments.loop.workspace import ZERO, Workspace
+from experiments.models import Experiment, Run
+from experiments.researcher.edits import EditError, apply_edits, edits_from_json
+from experiments.states import RunState
+
+
+def message(experiment: Experiment, description: str) -> str:
+    """The idea as subject, then trailers by which the commit is found again."""
+    return (
+        f"{description}\n\nAutoresearch-Experiment: {experiment.number}\n"
+        f"Autoresearch-Run: {experiment.run.program.name}/{experiment.run.tag}\n"
+    )
+
+
+def commit_files(experiment: Experiment, parent: Experiment, files: Mapping[str, str], description: str) -> str:
+    """Commit `files` on the parent, under the experiment's own ref. Returns the commit."""
+    workspace = Workspace(experiment.run.program.repo)
+    commit = workspace.commit(parent.commit, files, message(experiment, description))
+    workspace.set_ref(experiment.ref, commit)
+    return commit
+
+
+def refit(experiment: Experiment, best: Experiment) -> None:
+    """Put the same change on a best that has moved: the edits again, else a merge. Raises MergeConflict."""
+    program = experiment.run.program
+    workspace = Workspace(program.repo)
+    assert experiment.parent is not None
+    try:
+        edits = edits_from_json(experiment.edits)
+        files = apply_edits(workspace.read(best.commit, program.editable), edits)
+    except EditError:  # a revert has none; others may no longer find their place: then git merges
+        files = {}
+    if files:
+        commit = commit_files(experiment, best, files, experiment.description)
+    else:
+        tree = workspace.merge(experiment.parent.commit, best.commit, experiment.commit)
+        if tree == workspace.tree(best.commit):
+            raise MergeConflict(["no file: the best already has this change"])
+        commit = workspace.commit_tree(tree, best.commit, message(experiment, experiment.description))
+        workspace.set_ref(experiment.ref, commit)
+    experiment.commit, experiment.parent = commit, best
+    experiment.diff = workspace.diff(best.commit, commit)
+    experiment.save(update_fields=["commit", "parent", "diff"])
+
+
+def sync_branch(run: Run) -> None:
+    """Set the branch to the best. Pauses the run when somebody else has moved it; their work is never reset."""
+    workspace = Workspace(run.program.repo)
+    ref, best = f"refs/heads/{run.branch}", run.best
+    wanted, found = (best.commit if best else run.base_commit), workspace.ref(f"refs/heads/{run.branch}")
+    if found != wanted:
+        try:
+            if found != run.tip and run.tip:
+                raise BranchMoved(found)
+            workspace.set_ref(ref, wanted, found or ZERO)
+        except BranchMoved as moved:
+            _ask(run, moved.found)
+            return
+    if run.tip != wanted:
+        run.tip = wanted
+        run.save(update_fields=["tip"])
+
+
+def _ask(run: Run, found: str) -> None:
+    if run.state == RunState.ACTIVE:
+        where = found[:7] if found else "nowhere: it was deleted"
+        run.pause(
+            by="loop", now=False, reason="branch_moved",
+            why=f"{run.branch} was moved from outside to {where}; we had set it to {run.tip[:7]}. "
+            "Adopt trains that commit as an experiment; Restore sets the branch back (the other commit stays as a ref).",
+        )
+
+
+def note_metrics(experiment: Experiment) -> None:
+    """The metrics as git notes, for people who read the history with git alone."""
+    lines = [f"{experiment.run.program.metric}: {experiment.score}", f"status: {experiment.state}"]
+    lines += [f"{key}: {value}" for key, value in experiment.summary.items() if key != "val_bpb"]
+    Workspace(experiment.run.program.repo).note(experiment.commit, "\n".join(lines) + "\n")

@@ -1,0 +1,49 @@
+"""Which devices this machine trains on, and which is free. The lock of a device is held by the shim, not by a worker."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+from django.conf import settings
+
+from trainer.shim import is_locked
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """AUTORESEARCH_DEVICES, else one per NVIDIA GPU (by NVML, never torch), else "mps" or "cpu"."""
+    if settings.DEVICES:
+        return tuple(settings.DEVICES)
+    count = _nvidia_count()
+    if count:
+        visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+        return tuple(visible) or tuple(str(index) for index in range(count))
+    return ("mps",) if sys.platform == "darwin" else ("cpu",)
+
+
+def _nvidia_count() -> int:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
+
+
+def lock_path(device: str) -> Path:
+    folder = Path(settings.DEVICE_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{device.replace('/', '_')}.lock"
+
+
+def free() -> str:
+    """A device that trains nothing now; the first one where all are busy (the shim then waits for its lock)."""
+    return next((name for name in names() if not is_locked(lock_path(name))), names()[0])
+
+
+def environment(device: str) -> dict[str, str]:
+    return {} if device in {"cpu", "mps"} else {"CUDA_VISIBLE_DEVICES": device}

@@ -1,0 +1,294 @@
+"""One experiment's path, stage by stage: propose, train, decide. Read it from top to bottom.
+
+Each stage claims the row, does its work, and ends with one move. It can be killed at any point and done again:
+reconcile.py finds the row, and the attempt keeps a late writer out.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from experiments import presence
+from experiments.loop import chain, devices, training, verdict
+from experiments.loop.errors import MergeConflict, StageError
+from experiments.loop.lease import Lease, heartbeat
+from experiments.loop.proposing import ReplyWriter, build_context
+from experiments.models import Experiment
+from experiments.researcher.base import Message, Proposal, Researcher, ResearcherError
+from experiments.researcher.choose import choose
+from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
+from experiments.researcher.prompt import build_prompt, repair_message
+from experiments.states import Failure, Kind, Mode, StaleState, State
+from trainer.output import Summary, classify_failure, parse_summary
+
+log = logging.getLogger(__name__)
+EDIT_REPAIRS = 3  # how often a malformed edit goes back with the parser's error
+stopping = threading.Event()  # set when this worker is told to end: let go of trainings, their shims go on
+
+
+def load(experiment_id: int) -> Experiment:
+    return Experiment.objects.select_related("run__program", "parent", "subject", "brief").get(pk=experiment_id)
+
+
+@contextmanager
+def stage(experiment: Experiment) -> Iterator[None]:
+    """The one place where expected failures become states; a bug leaves the row to the next worker."""
+    try:
+        yield
+    except StaleState as error:
+        log.info("let go: %s", error)
+    except StageError as error:
+        _fail(experiment, error.reason, error.detail)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            experiment.release()
+            raise
+        _fail(experiment, Failure.DISK_FULL, f"The disk is full: {error}. Free some space, then resume the run.")
+    except Exception:
+        experiment.release()
+        raise
+
+
+def _fail(experiment: Experiment, reason: Failure, detail: str, **fields: Any) -> None:
+    try:
+        experiment.fail(reason, detail, by="loop", **fields)
+    except StaleState as error:
+        log.info("let go: %s", error)
+
+
+# 1. Propose
+
+
+def propose(experiment_id: int) -> None:
+    """PROPOSING -> REVIEWING | READY: ask the researcher, take its edit, commit it."""
+    experiment = load(experiment_id)
+    if experiment.state != State.PROPOSING or not experiment.claim(presence.me()):
+        return
+    with stage(experiment):
+        run, program = experiment.run, experiment.run.program
+        parent = run.best or experiment.parent
+        assert parent is not None, "an idea is created on the baseline"
+        experiment.brief = program.brief
+        researcher = choose(program.researcher, model=program.model, api_base=program.api_base)
+        with heartbeat(experiment) as lease:
+            writer = ReplyWriter(experiment, lease.check)
+            proposal, files = _ask(experiment, parent, researcher, writer, lease)
+            commit = chain.commit_files(experiment, parent, files, proposal.description)
+            diff = chain.Workspace(program.repo).diff(parent.commit, commit)
+        mode = Mode(type(run).objects.values_list("mode", flat=True).get(pk=run.pk))
+        experiment.move_to(
+            State.REVIEWING if mode.reviews_diffs else State.READY,
+            by=researcher.label, why=proposal.description,
+            parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
+            hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
+            tokens_in=writer.tokens_in, tokens_out=writer.tokens_out, cost=writer.cost, proposed_at=timezone.now(),
+        )
+
+
+def _ask(
+    experiment: Experiment, parent: Experiment, researcher: Researcher, writer: ReplyWriter, lease: Lease
+) -> tuple[Proposal, dict[str, str]]:
+    """The proposal and the changed files; a malformed edit goes back with the parser's words."""
+    context = build_context(experiment, parent)
+    messages = build_prompt(context)
+    _store_prompt(experiment, messages)
+    for repairs_left in range(EDIT_REPAIRS if researcher.can_repair else 0, -1, -1):
+        try:
+            text = writer.take(researcher.reply(messages, context))
+        except ResearcherError as error:
+            raise StageError(Failure.RESEARCHER_ERROR, str(error)) from error
+        lease.check()
+        try:
+            proposal = parse_reply(text, context.files.keys())
+            return proposal, apply_edits(context.files, proposal.edits)
+        except EditError as error:
+            if not repairs_left:
+                raise StageError(Failure.BAD_PATCH, str(error)) from error
+            writer.say(f"The edit could not be used: {error} Asked again, {repairs_left} left.")
+            messages = (*messages, Message("assistant", text), repair_message(str(error)))
+            _store_prompt(experiment, messages)
+    raise AssertionError("unreachable")
+
+
+def _store_prompt(experiment: Experiment, messages: tuple[Message, ...]) -> None:
+    experiment.prompt = [{"role": message.role, "content": message.content} for message in messages]
+    experiment.save(update_fields=["prompt", "brief"])
+    experiment.run.notes.filter(read_by=None).update(read_by=experiment)
+
+
+# 2. Train
+
+
+def train(experiment_id: int) -> None:
+    """READY -> TRAINING -> EVALUATING | FAILED. A training whose worker died is adopted where it stands."""
+    experiment = load(experiment_id)
+    with stage(experiment):
+        if experiment.state == State.READY:
+            if not experiment.run.is_active or not experiment.claim(presence.me()) or not _begin(experiment):
+                return
+        elif experiment.state != State.TRAINING or not _adopt(experiment):
+            return
+        try:
+            outcome = training.follow(experiment, stopping.is_set)
+        except training.ShimLost:
+            _lost(experiment)
+            return
+        if outcome is None:
+            _let_go(experiment)
+        else:
+            _finish(experiment, outcome)
+
+
+def _begin(experiment: Experiment) -> bool:
+    """Lay out the workspace and start the shim; False when the edit no longer fits the best."""
+    best = experiment.run.best
+    with heartbeat(experiment):
+        if best is not None and experiment.parent_id != best.pk and not _refit(experiment, best):
+            return False
+        training.prepare_data(experiment)
+    worker, now = presence.me(), timezone.now()
+    experiment.move_to(
+        State.TRAINING, by="loop", worker=worker, heartbeat_at=now, training_at=now, trained_at=None,
+        workspace=f"{experiment.pk}-{experiment.attempt}", device=devices.free(),
+    )
+    training.start(experiment)
+    return True
+
+
+def _refit(experiment: Experiment, best: Experiment) -> bool:
+    try:
+        chain.refit(experiment, best)
+        return True
+    except MergeConflict as conflict:
+        why = f"the best is now #{best.number}, and the edit does not fit it: {conflict}"
+        if experiment.kind != Kind.IDEA:
+            raise StageError(Failure.BAD_PATCH, why) from conflict
+    experiment.move_to(State.PROPOSING, by="loop", why=why, attempt=experiment.attempt + 1, parent=best)
+    return False
+
+
+def _adopt(experiment: Experiment) -> bool:
+    """Take a training over from a worker that died."""
+    dead = experiment.is_stale or (experiment.worker and presence.is_gone(experiment.worker))
+    return bool(dead and experiment.take_over(presence.me()))
+
+
+def _lost(experiment: Experiment) -> None:
+    """The shim died and took the training with it: once is tried again, twice is a failure."""
+    training.sweep(training.folder_of(experiment))
+    if experiment.losses:
+        raise StageError(
+            Failure.WORKER_LOST, "The training's supervising process died twice. Was it killed, or is memory short?"
+        )
+    experiment.requeue(by="loop", why="the training's supervising process died", losses=1)
+
+
+def _let_go(experiment: Experiment) -> None:
+    """Either this worker ends (the shim goes on, the next worker adopts it), or the row has moved: then it is over."""
+    if stopping.is_set():
+        experiment.release()
+        return
+    training.stop(experiment)
+    training.remove(experiment)
+
+
+def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
+    summary, ended = parse_summary(outcome.log), outcome.result.ended
+    if ended == "stopped":  # by the shutdown of this machine's processes: not the training's fault
+        experiment.requeue(by="loop", why="stopped with the server")
+        return
+    try:
+        failure, now = _failure(experiment, outcome, summary), timezone.now()
+        if failure:
+            _fail(experiment, failure.reason, failure.detail, trained_at=now)
+            return
+        assert summary is not None
+        values = {key: value for key, value in asdict(summary).items() if isinstance(value, int | float)}
+        experiment.move_to(State.EVALUATING, by="loop", score=summary.val_bpb, summary=values, trained_at=now)
+    finally:
+        training.remove(experiment)
+    decide(experiment.pk)
+
+
+def _failure(experiment: Experiment, outcome: training.Outcome, summary: Summary | None) -> StageError | None:
+    """Why this training has no score, or None when it has one."""
+    result, tail = outcome.result, outcome.log[-8000:]
+    if result.ended == "timeout":
+        limit = experiment.run.program.deadline_seconds
+        return StageError(Failure.TIMEOUT, f"Ended after {limit} s: budget and grace of the recipe. Raise the grace?")
+    if result.ended == "disk_full":
+        return StageError(Failure.DISK_FULL, f"The disk is full: {result.detail}. Free some space, then resume the run.")
+    if result.ended == "error":
+        return StageError(Failure.CRASH, result.detail)
+    if result.exit_code != 0:
+        reason = Failure(classify_failure(result.exit_code, tail))
+        return StageError(reason, f"Exit code {result.exit_code}. The end of the log:\n{tail[-1500:].strip()}")
+    if summary is None or summary.val_bpb is None:
+        metric = experiment.run.program.metric
+        return StageError(
+            Failure.NO_SCORE,
+            f"It ended without a score: expected a line `---`, then `{metric}: 1.234567`. "
+            f"The end of the log:\n{tail[-1500:].strip() or '(no output)'}",
+        )
+    return None
+
+
+# 3. Decide
+
+
+def decide(experiment_id: int) -> None:
+    """EVALUATING -> CONFIRMING | KEPT | DISCARDED, then the branch follows."""
+    experiment = load(experiment_id)
+    if experiment.state != State.EVALUATING or not experiment.claim(presence.me()):
+        return
+    with stage(experiment):
+        assert experiment.score is not None
+        run, best = experiment.run, experiment.run.best
+        ruling = verdict.classic(
+            experiment.score, best.score if best else None, best_number=best.number if best else None,
+            lines=experiment.lines_changed, lower_is_better=run.program.lower_is_better,
+        )
+        if not ruling.keep:
+            experiment.move_to(State.DISCARDED, by="verdict", why=ruling.why, detail=ruling.why)
+        elif best is not None and experiment.parent_id != best.pk:
+            _try_on_best(experiment, best, ruling.why)
+        elif Mode(run.mode).confirms_keeps and best is not None:
+            experiment.move_to(State.CONFIRMING, by="verdict", why=ruling.why, detail=ruling.why)
+        else:
+            experiment.move_to(State.KEPT, by="verdict", why=ruling.why, detail=ruling.why)
+    if experiment.state in {State.KEPT, State.DISCARDED}:
+        chain.sync_branch(experiment.run)
+        chain.note_metrics(experiment)
+
+
+def _try_on_best(experiment: Experiment, best: Experiment, why: str) -> None:
+    """It won, but over a parent that is no longer the best: the same change is tried on the best of now."""
+    with transaction.atomic():
+        again = create_on(experiment, best)
+        experiment.move_to(
+            State.DISCARDED, by="verdict", why=f"{why}; tried again on #{best.number} as #{again.number}",
+            detail=f"{why}. It was trained on #{experiment.parent.number if experiment.parent else '?'}, "
+            f"which is no longer the best: tried again on #{best.number} as #{again.number}.",
+        )
+
+
+def create_on(experiment: Experiment, best: Experiment) -> Experiment:
+    run = experiment.run
+    again = Experiment.objects.create(
+        run=run, number=run.next_number(), kind=Kind.REBASE, state=State.READY, parent=experiment.parent,
+        subject=experiment, brief=experiment.brief, commit=experiment.commit, description=experiment.description,
+        hypothesis=experiment.hypothesis, edits=experiment.edits, memo=experiment.memo, diff=experiment.diff,
+        seed=experiment.seed, proposed_at=timezone.now(),
+    )
+    run.record("loop", f"#{again.number} created", why=f"#{experiment.number} on #{best.number}")
+    return again
+

@@ -1,0 +1,127 @@
+"""What a researcher is told, and how its streamed reply is taken down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from django.utils import timezone
+from django.utils.timesince import timeuntil
+
+from experiments.loop.devices import names as device_names
+from experiments.loop.workspace import Workspace
+from experiments.models import Experiment, Run, stream
+from experiments.researcher.base import Context, Crash, Past, Piece, Restart, Text, Usage
+from experiments.states import LIVE, Failure, State
+
+LOG_TAIL = 4000  # characters of a crashed training's log that the researcher sees
+REPAIRS = 2  # how often a crash is given back to its author
+FLUSH_SECONDS = 0.1
+
+
+def build_context(experiment: Experiment, parent: Experiment) -> Context:
+    run, program = experiment.run, experiment.run.program
+    workspace = Workspace(program.repo)
+    return Context(
+        brief=experiment.brief.text if experiment.brief else "",
+        brief_version=experiment.brief.number if experiment.brief else 0,
+        metric=program.metric,
+        lower_is_better=program.lower_is_better,
+        budget_seconds=program.budget_seconds,
+        device=device_names()[0],
+        files=workspace.read(parent.commit, program.editable),
+        fixed_files=workspace.read(parent.commit, program.fixed),
+        best_number=parent.number,
+        best_score=parent.score,
+        history=tuple(_history(run)),
+        notes=tuple(run.notes.values_list("text", flat=True)),
+        crash=_crash(experiment.subject) if experiment.subject else None,
+        remaining=remaining(run),
+        seed=run.seed,
+    )
+
+
+def _history(run: Run) -> Iterator[Past]:
+    rows = run.experiments.exclude(state__in=LIVE).select_related("parent").defer("prompt", "hypothesis", "parent__diff")
+    for row in rows.order_by("number"):
+        yield Past(
+            number=row.number, kind=row.kind, state=row.state, reason=row.reason, description=row.description,
+            score=row.score, delta=row.delta, diff=row.diff, why=row.detail, memo=row.memo,
+        )
+
+
+def remaining(run: Run) -> str:
+    parts = []
+    if run.max_experiments:
+        parts.append(f"{max(0, run.max_experiments - run.experiments.count())} experiments")
+    if run.deadline_at:
+        parts.append(timeuntil(run.deadline_at, timezone.now()).replace("\xa0", " "))
+    return ", ".join(parts) or "no limit is set"
+
+
+def _crash(failed: Experiment) -> Crash:
+    log = "".join(stream.read(failed, stream.LOG).chunks)
+    return Crash(
+        number=failed.number, description=failed.description, reason=failed.reason, diff=failed.diff,
+        log_tail=log[-LOG_TAIL:],
+    )
+
+
+def crash_to_repair(run: Run) -> Experiment | None:
+    """The last crash that its author has not been shown yet, at most REPAIRS deep."""
+    last = run.experiments.filter(state=State.FAILED).order_by("-number").first()
+    if last is None or last.reason not in {Failure.CRASH, Failure.OOM, Failure.NAN} or not last.edits:
+        return None
+    if run.experiments.filter(subject=last).exists():
+        return None
+    depth, above = 0, last.subject
+    while above is not None:
+        depth, above = depth + 1, above.subject
+    return last if depth < REPAIRS else None
+
+
+class ReplyWriter:
+    """Takes a reply down: into the stream `reply`, a few times a second, and as the text to be parsed."""
+
+    def __init__(self, experiment: Experiment, check: Callable[[], None]) -> None:
+        self.experiment, self.check = experiment, check
+        self.cursor = stream.cursor(experiment, stream.REPLY)
+        self.waiting, self.flushed_at = "", 0.0
+        self.tokens_in = self.tokens_out = 0
+        self.cost: float | None = None
+
+    def take(self, pieces: Iterator[Piece]) -> str:
+        """All of one reply. `check` is called on the way and may raise to give up."""
+        text = ""
+        for piece in pieces:
+            self.check()
+            match piece:
+                case Text():
+                    text += piece.text
+                    self.write(piece.text)
+                case Restart():
+                    text = ""
+                    self.say(piece.why)
+                case Usage():
+                    self.tokens_in += piece.tokens_in
+                    self.tokens_out += piece.tokens_out
+                    if piece.cost is not None:
+                        self.cost = (self.cost or 0.0) + piece.cost
+        self.flush()
+        return text
+
+    def say(self, line: str) -> None:
+        """A word of ours between the researcher's."""
+        self.write(f"\n\n[{line}]\n\n")
+        self.flush()
+
+    def write(self, text: str) -> None:
+        self.waiting += text
+        if time.monotonic() - self.flushed_at > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.waiting:
+            end = self.cursor + len(self.waiting.encode(errors="replace"))
+            stream.append(self.experiment, stream.REPLY, self.cursor, end, self.waiting.replace("\0", ""))
+            self.cursor, self.waiting, self.flushed_at = end, "", time.monotonic()

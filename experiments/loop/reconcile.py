@@ -1,0 +1,155 @@
+"""Level-triggered: looks at the rows of a run and sends what is due. Runs after every move and every few seconds.
+
+A lost message is healed by the next look, a doubled one loses the compare-and-set.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from itertools import takewhile
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from experiments import presence
+from experiments.loop import chain
+from experiments.loop.proposing import crash_to_repair
+from experiments.loop.workspace import Workspace
+from experiments.models import Experiment, Program, Run
+from experiments.states import LIVE, ON_DEVICE, WORKED, Failure, Kind, RunState, State
+
+log = logging.getLogger(__name__)
+Enqueue = Callable[[str, int], None]  # stage name, experiment id
+Due = list[tuple[str, int]]
+MAX_ATTEMPTS = 30  # a row that was taken over so often meets a bug, not bad luck
+REPAIRABLE = frozenset({Program.Researcher.LITELLM})
+
+
+def tick(enqueue: Enqueue) -> None:
+    open_runs = Run.objects.filter(~Q(state=RunState.ENDED) | Q(experiments__state__in=LIVE)).distinct()
+    for run_id in open_runs.values_list("pk", flat=True):
+        try:
+            reconcile(run_id, enqueue)
+        except Exception:  # the edge of the tick: one run's trouble must not stop the others
+            log.exception("run %s could not be looked at; the next tick tries again", run_id)
+
+
+def reconcile(run_id: int, enqueue: Enqueue) -> None:
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)  # two looks at once would create two experiments
+        due = _heal(run)
+        if run.is_active:
+            _guard(run)
+        if run.is_active:
+            _create_next(run)
+        due += _due(run)
+    if run.reason != "branch_moved" or run.is_active:
+        chain.sync_branch(run)
+    for stage, experiment_id in due:
+        enqueue(stage, experiment_id)
+
+
+def _heal(run: Run) -> Due:
+    """Rows whose worker died go back to the start of their stage; a training is adopted where it stands."""
+    due: Due = []
+    for experiment in run.experiments.filter(state__in=WORKED).exclude(worker=""):
+        if not (experiment.is_stale or presence.is_gone(experiment.worker)):
+            continue
+        if experiment.attempt >= MAX_ATTEMPTS:
+            experiment.fail(Failure.WORKER_LOST, f"Given up after {MAX_ATTEMPTS} tries: see var/log.", by="loop")
+        elif experiment.state == State.TRAINING:
+            due.append(("train", experiment.pk))
+        else:
+            experiment.requeue(by="loop", why="its worker died")
+    return due
+
+
+def _guard(run: Run) -> None:
+    """Pause or end the run where a limit or a fault asks for it."""
+    free_mb = shutil.disk_usage(settings.VAR_DIR).free // 2**20
+    streak = _failures_in_a_row(run)
+    disk_full = streak[:1] and streak[0].reason == Failure.DISK_FULL
+    if free_mb < settings.MIN_FREE_MB or disk_full:
+        run.pause(
+            by="loop", now=False, reason="disk_full",
+            why=f"The disk is nearly full: {free_mb} MB left for var/, {settings.MIN_FREE_MB} needed. "
+            "Free some space, then resume. Nothing is lost.",
+        )
+    elif streak and streak[0].kind == Kind.BASELINE:
+        run.pause(
+            by="loop", now=False, reason="baseline_failed",
+            why=f"The unchanged program does not train: {streak[0].reason}. Look at #{streak[0].number}, mend it, "
+            "then resume: the baseline is trained again.",
+        )
+    elif len(streak) >= settings.BREAKER_FAILURES:
+        run.pause(
+            by="loop", now=False, reason="circuit_breaker",
+            why=f"{len(streak)} experiments in a row failed, the last with {streak[0].reason}: "
+            f"{streak[0].detail[:300]} Mend the cause, then resume.",
+        )
+    else:
+        _end_at_limit(run)
+
+
+def _failures_in_a_row(run: Run) -> list[Experiment]:
+    """The failures since the last success or resume, newest first."""
+    done = run.experiments.filter(finished_at__gt=run.resumed_at).exclude(state=State.CANCELLED).defer("prompt", "diff")
+    newest = done.order_by("-finished_at")[: settings.BREAKER_FAILURES]
+    return list(takewhile(lambda row: row.state == State.FAILED, newest))
+
+
+def _end_at_limit(run: Run) -> None:
+    """Past a limit nothing new begins; what trains may finish."""
+    limit = run.limit_reached()
+    if limit is None:
+        return
+    reason, why = limit
+    live = run.experiments.filter(state__in=LIVE)
+    if reason == "deadline":
+        for experiment in live.exclude(state__in=ON_DEVICE):
+            experiment.cancel(by="loop", why="the run's deadline has passed")
+    if not live.exists():
+        run.stop(by="loop", reason=reason, why=why)
+
+
+def _create_next(run: Run) -> None:
+    """Keep one experiment in the pipeline ahead of each lane: while one trains, the next is being proposed."""
+    waiting = run.experiments.filter(state__in=LIVE - ON_DEVICE).count()
+    if waiting >= run.lanes or run.limit_reached():
+        return
+    best = run.best
+    foundation = best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
+    number = run.next_number()
+    if foundation is None:
+        baseline = Experiment.objects.create(
+            run=run, number=number, kind=Kind.BASELINE, state=State.READY, commit=run.base_commit,
+            description="baseline", seed=run.seed, brief=run.program.brief,
+        )
+        Workspace(run.program.repo).set_ref(baseline.ref, run.base_commit)
+        run.record("loop", f"#{number} created", why="baseline")
+        return
+    crash = crash_to_repair(run) if run.program.researcher in REPAIRABLE else None
+    Experiment.objects.create(
+        run=run, number=number, kind=Kind.IDEA, state=State.PROPOSING, parent=foundation, subject=crash, seed=run.seed,
+        description=f"repair of #{crash.number}" if crash else "",
+    )
+    run.record("loop", f"#{number} created", why=f"repair of #{crash.number}" if crash else "next idea")
+
+
+def _due(run: Run) -> Due:
+    """What may be worked on now and has no worker."""
+    free = run.experiments.filter(worker="").order_by("number")
+    due = [("decide", pk) for pk in free.filter(state=State.EVALUATING).values_list("pk", flat=True)]
+    if not run.is_active:
+        return due
+    due += [("propose", pk) for pk in free.filter(state=State.PROPOSING).values_list("pk", flat=True)]
+    lanes = run.lanes - run.experiments.filter(state__in=ON_DEVICE).count()
+    ready = free.filter(state=State.READY)
+    if run.best is None:
+        ready = ready.filter(kind=Kind.BASELINE)  # an idea waits until there is something to compare it with
+    if lanes > 0:
+        due += [("train", pk) for pk in ready.values_list("pk", flat=True)[:lanes]]
+    return due

@@ -1,0 +1,88 @@
+"""What came out of an experiment, as labelled numbers beside its parent's. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is measured of one experiment; `summary` is the training's own, and nothing in it is certain."""
+
+    score: float | None
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    label: str
+    value: str
+    parent: str = ""
+    delta: str = ""
+    better: bool | None = None  # only of the score; whether more memory is worse depends
+
+
+def _gb(mb: float) -> str:
+    return f"{mb / 1024:.1f} GB"
+
+
+# key in the summary, label, how it is written
+_KNOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("peak_vram_mb", "Memory", _gb),
+    ("num_steps", "Steps", "{:,.0f}".format),
+    ("total_tokens_M", "Tokens", "{:,.1f} M".format),
+    ("training_seconds", "Training", "{:,.1f} s".format),
+    ("total_seconds", "In all", "{:,.1f} s".format),
+    ("mfu_percent", "MFU", "{:.1f} %".format),
+    ("num_params_M", "Parameters", "{:,.1f} M".format),
+    ("depth", "Depth", "{:,.0f}".format),
+)
+_SHOWN_APART = {"val_bpb"}  # the score, which the judge measures
+
+
+def measures(mine: Outcome, parent: Outcome | None, *, metric: str, lower_is_better: bool) -> list[Measure]:
+    """The score first, then what the training said of itself; only what is known."""
+    rows = [_score(mine.score, parent.score if parent else None, metric, lower_is_better)]
+    theirs = parent.summary if parent else {}
+    rows += [_measure(label, mine.summary.get(key), theirs.get(key), write) for key, label, write in _KNOWN]
+    known = {key for key, _, _ in _KNOWN} | _SHOWN_APART
+    others = sorted(key for key in mine.summary if key not in known)[:20]
+    rows += [_measure(key[:40], mine.summary[key], theirs.get(key), "{:,.6g}".format) for key in others]
+    return [row for row in rows if row.value]
+
+
+def signed(text: str) -> str:
+    """With a true minus sign, so that it is as wide as the plus."""
+    return text.replace("-", "−")
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _score(mine: float | None, parent: float | None, metric: str, lower_is_better: bool) -> Measure:
+    a, b = _number(mine), _number(parent)
+    if a is None:
+        return Measure(metric, "")
+    if b is None:
+        return Measure(metric, f"{a:.6f}")
+    difference = a - b
+    percent = f" ({difference / b:+.2%})" if b else ""
+    better = None if difference == 0 else (difference < 0) == lower_is_better
+    return Measure(metric, f"{a:.6f}", f"{b:.6f}", signed(f"{difference:+.6f}{percent}"), better)
+
+
+def _measure(label: str, mine: Any, parent: Any, write: Callable[[float], str]) -> Measure:
+    a, b = _number(mine), _number(parent)
+    if a is None:
+        return Measure(label, "")
+    if b is None:
+        return Measure(label, signed(write(a)))
+    same = write(a) == write(b)
+    delta = "=" if same else signed(("+" if a > b else "-") + write(abs(a - b)))
+    return Measure(label, signed(write(a)), signed(write(b)), delta)

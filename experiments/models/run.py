@@ -1,0 +1,161 @@
+"""A run: one campaign of a program on branch autoresearch/<tag>, with its mode and limits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import models, transaction
+from django.utils import timezone
+
+from experiments import events
+from experiments.models.move import Move
+from experiments.models.program import Program
+from experiments.states import LIVE, Mode, RunState, StaleState, State, StateError, check_run_move
+
+if TYPE_CHECKING:
+    from experiments.models.experiment import Experiment
+
+
+def _choices(values: Any) -> list[tuple[str, str]]:
+    return [(value.value, value.value.replace("_", " ")) for value in values]
+
+
+class Run(models.Model):
+    program = models.ForeignKey(Program, models.CASCADE, related_name="runs")
+    tag = models.SlugField(max_length=60)
+    base_commit = models.CharField(max_length=64)
+    tip = models.CharField(max_length=64)  # where we last set the branch; another value there means: moved from outside
+    state = models.CharField(max_length=20, choices=_choices(RunState), default=RunState.ACTIVE)
+    reason = models.CharField(max_length=40, blank=True)  # one word: by_hand, experiments, deadline, circuit_breaker, …
+    detail = models.TextField(blank=True)  # the reason in full, with the next step
+    mode = models.CharField(max_length=20, choices=_choices(Mode), default=Mode.AUTOPILOT)
+    lanes = models.PositiveSmallIntegerField(default=1)
+    seed = models.PositiveIntegerField(default=42)
+    max_experiments = models.PositiveIntegerField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    resumed_at = models.DateTimeField(auto_now_add=True)  # failures in a row count from here
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["program", "tag"], name="run_tag")]
+
+    def __str__(self) -> str:
+        return f"{self.program}/{self.tag}"
+
+    @property
+    def branch(self) -> str:
+        return f"autoresearch/{self.tag}"
+
+    @property
+    def best(self) -> Experiment | None:
+        """The last KEPT experiment. Kept ones form a chain, and a child has a higher number than its parent."""
+        return self.experiments.filter(state=State.KEPT).order_by("-number").first()
+
+    @property
+    def is_active(self) -> bool:
+        return self.state == RunState.ACTIVE
+
+    def move_to(self, new: RunState, *, by: str, reason: str = "", why: str = "", **fields: Any) -> None:
+        """The only writer of a run's state."""
+        old = RunState(self.state)
+        check_run_move(old, new)
+        values = {"state": new, "reason": reason, "detail": why, **fields}
+        with transaction.atomic():
+            if not Run.objects.filter(pk=self.pk, state=old).update(**values):
+                raise StaleState("The run has changed in the meantime. Look at the page again.")
+            self.record(by, new, old=old, why=why or reason.replace("_", " "))
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def record(self, by: str, new: str, *, old: str = "", why: str = "") -> None:
+        """Put a line into the audit log and tell the open pages."""
+        Move.objects.create(run=self, old=old, new=new, by=by, why=why)
+        events.changed(self.pk, "run")
+
+    def pause(self, *, by: str, now: bool, reason: str = "by_hand", why: str = "") -> None:
+        """Start nothing new; with `now`, end what trains at once: it trains again after a resume."""
+        with transaction.atomic():
+            self.move_to(RunState.PAUSED, by=by, reason=reason, why=why or ("Paused by hand. Resume when ready."))
+            if now:
+                for experiment in self.experiments.filter(state=State.TRAINING):
+                    experiment.requeue(by=by, why="the run was paused")
+
+    def resume(self, *, by: str) -> None:
+        """Go on from a pause or an end. Raises StateError while a limit is still reached."""
+        limit = self.limit_reached()
+        if limit:
+            raise StateError(f"{limit[1]} Raise the limit first, then resume.")
+        self.move_to(RunState.ACTIVE, by=by, why="resumed", resumed_at=timezone.now(), ended_at=None)
+        Run.objects.filter(pk=self.pk).update(detail="")
+        self.detail = ""
+
+    def stop(self, *, by: str, reason: str = "by_hand", why: str = "Stopped by hand.") -> None:
+        """End the run; what is under way is cancelled and keeps its evidence."""
+        with transaction.atomic():
+            self.move_to(RunState.ENDED, by=by, reason=reason, why=why, ended_at=timezone.now())
+            for experiment in self.experiments.filter(state__in=LIVE):
+                experiment.cancel(by=by, why="the run was stopped")
+
+    def set_mode(self, mode: Mode, *, by: str) -> None:
+        old, self.mode = self.mode, mode
+        with transaction.atomic():
+            self.save(update_fields=["mode"])
+            self.record(by, f"mode: {mode.replace('_', ' ')}", old=f"mode: {old.replace('_', ' ')}")
+
+    def set_limits(self, *, max_experiments: int | None, hours: float | None, by: str) -> None:
+        self.max_experiments = max_experiments
+        self.deadline_at = timezone.now() + timedelta(hours=hours) if hours else None
+        with transaction.atomic():
+            self.save(update_fields=["max_experiments", "deadline_at"])
+            ends = f"at {self.deadline_at:%Y-%m-%d %H:%M} UTC" if self.deadline_at else "at no fixed time"
+            self.record(by, "limits", why=f"{max_experiments or 'any number of'} experiments, ends {ends}")
+
+    def limit_reached(self) -> tuple[str, str] | None:
+        """(reason, sentence) of the first limit that is reached, or None."""
+        if self.max_experiments and self.experiments.count() >= self.max_experiments:
+            return "experiments", f"All {self.max_experiments} experiments are done."
+        if self.deadline_at and timezone.now() >= self.deadline_at:
+            return "deadline", f"The deadline of {self.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
+        return None
+
+    def make_best(self, target: Experiment, *, by: str) -> None:
+        """Roll back (or forward again) to `target`: exactly its chain is KEPT afterwards.
+
+        Raises StateError when it never was kept. The branch follows with the next sync.
+        """
+        if target.state not in {State.KEPT, State.REVERTED}:
+            raise StateError(f"#{target.number} was never kept; only a kept experiment can be rolled back to.")
+        chain = target.chain()
+        with transaction.atomic():
+            for experiment in self.experiments.filter(state=State.KEPT).exclude(pk__in=chain):
+                experiment.move_to(State.REVERTED, by=by, why=f"rolled back to #{target.number}")
+            for experiment in self.experiments.filter(state=State.REVERTED, pk__in=chain):
+                experiment.move_to(State.KEPT, by=by, why=f"rolled to #{target.number}")
+            self.record(by, f"rolled to #{target.number}")
+
+    def next_number(self) -> int:
+        """The number of the next experiment; call it inside the transaction that creates it."""
+        last = self.experiments.aggregate(models.Max("number"))["number__max"]
+        return 0 if last is None else last + 1
+
+    def needs(self) -> list[Experiment]:
+        """Experiments that wait for a person."""
+        return list(self.experiments.filter(state__in=[State.REVIEWING, State.CONFIRMING]).order_by("number"))
+
+
+class Note(models.Model):
+    """What a person tells the researcher; it stands in every prompt from then on."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="notes")
+    text = models.TextField()
+    author = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    read_by = models.ForeignKey("Experiment", models.SET_NULL, null=True, related_name="+")  # whose prompt had it first
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return self.text[:60]

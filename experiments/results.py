@@ -1,0 +1,23 @@
+"""results.tsv of a run, in the upstream's exact form."""
+
+from __future__ import annotations
+
+from experiments.models import Experiment, Run
+from experiments.states import State
+
+HEADER = ("commit", "val_bpb", "memory_gb", "status", "description")
+_STATUS = {State.KEPT: "keep", State.REVERTED: "keep", State.DISCARDED: "discard", State.FAILED: "crash"}
+
+
+def results_tsv(run: Run) -> str:
+    """One line per experiment that trained or failed, in order; a crash has zeros, as upstream."""
+    done = run.experiments.filter(state__in=_STATUS, commit__gt="").order_by("number").defer("prompt", "diff", "memo")
+    return "".join("\t".join(row) + "\n" for row in [HEADER, *(_row(experiment) for experiment in done)])
+
+
+def _row(experiment: Experiment) -> tuple[str, ...]:
+    status = _STATUS[State(experiment.state)]
+    crashed = status == "crash" or experiment.score is None
+    score, memory = (0.0, 0.0) if crashed else (experiment.score or 0.0, experiment.memory_gb)
+    description = " ".join(experiment.description.split())  # a tab would be another column
+    return experiment.commit[:7], f"{score:.6f}", f"{memory:.1f}", status, description

@@ -1,0 +1,139 @@
+"""How numbers, times and states look on a page. Everything returned is escaped, or a plain number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from experiments import inbox
+from experiments.models import Experiment
+from experiments.states import LIVE, Failure, RunState, State
+
+register = template.Library()
+
+SHAPES: dict[str, str] = {
+    State.PROPOSING: "✎", State.REVIEWING: "◆", State.READY: "◔", State.TRAINING: "▶", State.EVALUATING: "◎",
+    State.CONFIRMING: "◆", State.KEPT: "●", State.DISCARDED: "○", State.FAILED: "✕", State.CANCELLED: "⊘",
+    State.REVERTED: "↩", RunState.ACTIVE: "▶", RunState.PAUSED: "❚❚", RunState.ENDED: "■",
+}  # fmt: skip
+WORDS: dict[str, str] = {
+    State.REVIEWING: "needs review", State.CONFIRMING: "needs a verdict", State.READY: "waiting",
+    State.EVALUATING: "scoring", RunState.ACTIVE: "running",
+}  # fmt: skip
+FAILURES: dict[str, str] = {
+    Failure.BAD_PATCH: "edit did not apply", Failure.RESEARCHER_ERROR: "researcher error", Failure.OOM: "out of memory",
+    Failure.NAN: "loss not finite", Failure.TIMEOUT: "too slow", Failure.NO_SCORE: "no score",
+    Failure.TAMPERED: "score tampered with", Failure.LEAK: "saw the answers", Failure.WORKER_LOST: "worker lost",
+    Failure.DISK_FULL: "disk full",
+}  # fmt: skip
+STEPS = ("proposed", "approved", "training", "scored", "verdict")
+_STEP_OF = {
+    State.PROPOSING: 0, State.REVIEWING: 1, State.READY: 2, State.TRAINING: 2, State.EVALUATING: 3, State.CONFIRMING: 4,
+}  # fmt: skip
+DIFF_LINES = 400
+
+
+@register.inclusion_tag("partials/state.html")
+def state_badge(state: str, reason: str = "") -> dict[str, Any]:
+    """Colour, shape and word of a state; a failure says why."""
+    word = FAILURES.get(reason, reason.replace("_", " ")) if state == State.FAILED and reason else ""
+    return {
+        "state": state, "shape": SHAPES.get(state, "·"), "word": word or WORDS.get(state, state),
+        "title": f"failed: {word}" if word else "", "live": state in LIVE or state == RunState.ACTIVE,
+    }  # fmt: skip
+
+
+@register.inclusion_tag("partials/need_pill.html")
+def need_pill() -> dict[str, int]:
+    return {"count": inbox.count()}
+
+
+@register.simple_tag
+def ago(at: datetime | None, never: str = "—") -> str | SafeString:
+    """A moment: absolute in the HTML, so that it stays the same; times.js makes it relative."""
+    if at is None:
+        return never
+    local = timezone.localtime(at)
+    same_day = local.date() == timezone.localdate()
+    return format_html(
+        '<time datetime="{}" data-ago title="{}">{}</time>',
+        at.isoformat(),
+        f"{local:%Y-%m-%d %H:%M:%S %Z}",
+        f"{local:%H:%M}" if same_day else f"{local:%b %d, %H:%M}",
+    )
+
+
+@register.filter
+def score(value: float | None) -> str:
+    if value is None:
+        return "—"
+    return f"{value:.6f}" if abs(value) < 100 else f"{value:.6g}"
+
+
+@register.filter
+def delta(value: float | None) -> str:
+    return "—" if value is None else f"{value:+.6f}".replace("-", "−")
+
+
+@register.filter
+def better(value: float | None, lower_is_better: bool = True) -> str:
+    """The class of a difference."""
+    if not value:
+        return "muted"
+    return "good" if (value < 0) == lower_is_better else "muted"
+
+
+@register.filter
+def compact(value: float | None) -> str:
+    """12345678 -> 12.3 M"""
+    if value is None:
+        return "—"
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+@register.filter
+def money(value: float | None) -> str:
+    if not value:
+        return "$0"
+    return f"${value:.2f}" if value >= 0.1 else f"${value:.4f}"
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """48 s, 5 min, 2 h 10"""
+    if seconds is None:
+        return "—"
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d}"
+
+
+@register.filter
+def steps(experiment: Experiment) -> list[tuple[str, str]]:
+    """(word, done | now | next) for each of the five steps."""
+    at = _STEP_OF.get(State(experiment.state), len(STEPS))
+    return [(word, "done" if i < at else "now" if i == at else "next") for i, word in enumerate(STEPS)]
+
+
+@register.filter
+def diff_lines(diff: str) -> Iterator[tuple[str, str]]:
+    """(class, text) of each line of a unified diff, the file lines folded into one."""
+    kinds = {"+": "add", "-": "del", "@": "hunk"}
+    lines = diff.splitlines()
+    for line in lines[:DIFF_LINES]:
+        if line.startswith("+++ "):
+            yield "hunk", line[4:].removeprefix("b/")
+        elif not line.startswith(("--- ", "diff ", "index ")):
+            yield kinds.get(line[:1], ""), line
+    if len(lines) > DIFF_LINES:
+        yield "hunk", f"… {len(lines) - DIFF_LINES} more lines: open the experiment to read them"

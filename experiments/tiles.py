@@ -1,0 +1,125 @@
+"""The numbers at the top of a run: is it better, alive, what does it cost, when does it end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from typing import NamedTuple
+
+from experiments.models import Run
+from experiments.states import LIVE, Kind, State
+
+RECENT = 20  # trainings that the rate is taken from
+
+
+class Row(NamedTuple):
+    number: int
+    kind: str
+    state: str
+    score: float | None
+    training_at: datetime | None
+    trained_at: datetime | None
+    finished_at: datetime | None
+    cost: float | None
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True)
+class Tiles:
+    best: float | None
+    best_number: int | None
+    baseline: float | None
+    gain_percent: float | None  # positive is better
+    total: int
+    kept: int
+    discarded: int
+    failed: int
+    others: int  # cancelled, reverted
+    live: int
+    an_hour: float | None
+    idle_percent: float | None
+    cost: float
+    tokens: int
+    ends_at: datetime | None
+    ends_by: str  # experiments | deadline | ""
+
+
+def tiles(run: Run, now: datetime) -> Tiles:
+    return summarize(run, rows_of(run), now)
+
+
+def rows_of(run: Run) -> list[Row]:
+    return [Row(*values) for values in run.experiments.order_by("number").values_list(*Row._fields)]
+
+
+def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
+    count = Counter(row.state for row in rows)
+    kept = [row for row in rows if row.state == State.KEPT]
+    best = kept[-1] if kept else None
+    baseline = next((row.score for row in rows if row.kind == Kind.BASELINE and row.score is not None), None)
+    rate = an_hour(rows)
+    ends_at, ends_by = forecast(run, len(rows), sum(row.state in LIVE for row in rows), rate, now)
+    return Tiles(
+        best=best.score if best else None,
+        best_number=best.number if best else None,
+        baseline=baseline,
+        gain_percent=gain_percent(best.score if best else None, baseline, run.program.lower_is_better),
+        total=len(rows),
+        kept=count[State.KEPT],
+        discarded=count[State.DISCARDED],
+        failed=count[State.FAILED],
+        others=count[State.CANCELLED] + count[State.REVERTED],
+        live=sum(count[state] for state in LIVE),
+        an_hour=rate,
+        idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at),
+        cost=sum(row.cost or 0.0 for row in rows),
+        tokens=sum(row.tokens_in + row.tokens_out for row in rows),
+        ends_at=ends_at,
+        ends_by=ends_by,
+    )
+
+
+def gain_percent(best: float | None, baseline: float | None, lower_is_better: bool = True) -> float | None:
+    if best is None or not baseline:
+        return None
+    change = (best - baseline) / abs(baseline) * 100
+    return -change if lower_is_better else change
+
+
+def an_hour(rows: Iterable[Row]) -> float | None:
+    """Trainings an hour, from the median time between the last ones: a pause does not count."""
+    ends = sorted(row.trained_at for row in rows if row.trained_at)[-RECENT - 1 :]
+    gaps = [(b - a).total_seconds() for a, b in zip(ends, ends[1:], strict=False)]
+    typical = median(gaps) if gaps else 0.0
+    return 3600 / typical if typical > 0 else None
+
+
+def idle_percent(rows: Iterable[Row], lanes: int, until: datetime | None) -> float | None:
+    """Share of the time since the first training in which no training ran. `until` None: up to the last training."""
+    trained = [(row.training_at, row.trained_at or row.finished_at) for row in rows if row.training_at]
+    ended = [end for _, end in trained if end]
+    end = until or max(ended, default=None)
+    if not trained or end is None:
+        return None
+    wall = (end - min(start for start, _ in trained)).total_seconds() * max(1, lanes)
+    if wall <= 0:
+        return None
+    busy = sum(max(0.0, (min(stop or end, end) - start).total_seconds()) for start, stop in trained)
+    return max(0.0, min(100.0, 100 * (1 - busy / wall)))
+
+
+def forecast(run: Run, made: int, live: int, rate: float | None, now: datetime) -> tuple[datetime | None, str]:
+    """(when it ends, by which limit); (None, limit) when it has one and the rate is not known yet."""
+    ends: list[tuple[datetime, str]] = []
+    if run.max_experiments and rate:
+        left = max(0, run.max_experiments - made + live)
+        ends.append((now + timedelta(hours=left / rate), "experiments"))
+    if run.deadline_at:
+        ends.append((run.deadline_at, "deadline"))
+    if ends:
+        return min(ends)
+    return None, "experiments" if run.max_experiments else ""

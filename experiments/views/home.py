@@ -1,0 +1,30 @@
+"""Home: programs and their runs as cards, and what needs a person."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from experiments import inbox
+from experiments.cards import program_cards
+from experiments.templatetags.research import need_pill
+
+PARTS = {"needs", "programs"}
+
+
+@never_cache
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    part = request.GET.get("part")
+    if part == "pill":
+        return render(request, "partials/need_pill.html", need_pill())
+    if part is not None and part not in PARTS:
+        raise Http404("no such part")
+    context = {}
+    if part != "programs":
+        context["needs"] = inbox.needs()
+    if part != "needs":
+        context["programs"] = program_cards()
+    return render(request, f"home/{part}.html" if part else "home.html", context)

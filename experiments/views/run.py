@@ -1,0 +1,148 @@
+"""The run page: every part of it can be fetched alone with ?part=, from the same template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, F, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+from django_htmx.http import replace_url
+
+from experiments import charts
+from experiments.activity import activity
+from experiments.forms import LimitsForm, NoteForm
+from experiments.models import Experiment, Run
+from experiments.results import results_tsv
+from experiments.states import LIVE, Mode, RunState, State
+from experiments.tiles import tiles
+from experiments.views.answers import is_htmx
+
+PAGE = 100  # rows of the table
+FILTERS: dict[str, frozenset[State]] = {
+    "kept": frozenset({State.KEPT}),
+    "discarded": frozenset({State.DISCARDED}),
+    "failed": frozenset({State.FAILED}),
+    "cancelled": frozenset({State.CANCELLED}),
+    "reverted": frozenset({State.REVERTED}),
+    "live": LIVE,
+}
+HEAVY = ("prompt", "edits", "memo", "hypothesis", "detail")
+
+
+def _run(pk: int) -> Run:
+    return get_object_or_404(Run.objects.select_related("program"), pk=pk)
+
+
+@never_cache
+@require_GET
+def detail(request: HttpRequest, pk: int) -> HttpResponse:
+    run, part = _run(pk), request.GET.get("part")
+    if part is None:
+        return page(request, run)
+    if part not in PARTS:
+        raise Http404("no such part")
+    context = PARTS[part](request, run)
+    answer = render(request, f"run/{part}.html", {"run": run, "program": run.program, **context})
+    return replace_url(answer, context["here"]) if part == "table" and is_htmx(request) else answer
+
+
+def page(request: HttpRequest, run: Run, *, status: int = 200, **context: Any) -> HttpResponse:
+    """The whole page; also the answer to a form that was filled in wrongly, with its text."""
+    whole: dict[str, Any] = {"run": run, "program": run.program, "note_form": NoteForm(), "limits_form": _limits(run)}
+    for build in PARTS.values():
+        whole |= build(request, run)
+    return render(request, "run.html", whole | context, status=status)
+
+
+def _limits(run: Run) -> LimitsForm:
+    left = (run.deadline_at - timezone.now()).total_seconds() / 3600 if run.deadline_at else 0
+    return LimitsForm(initial={"max_experiments": run.max_experiments, "hours": round(left, 1) if left > 0 else None})
+
+
+def _head(request: HttpRequest, run: Run) -> dict[str, Any]:
+    modes = [(mode.value, mode.value.replace("_", " ").capitalize()) for mode in Mode]
+    return {"modes": modes, "limited": run.state != RunState.ACTIVE and run.limit_reached() is not None}
+
+
+def _tiles(request: HttpRequest, run: Run) -> dict[str, Any]:
+    return {"tiles": tiles(run, timezone.now())}
+
+
+def _activity(request: HttpRequest, run: Run) -> dict[str, Any]:
+    return {"activity": activity(run)}
+
+
+def _notes(request: HttpRequest, run: Run) -> dict[str, Any]:
+    return {"notes": run.notes.select_related("read_by").only("text", "author", "created_at", "read_by__number").order_by("-pk")[:50]}
+
+
+def _table(request: HttpRequest, run: Run) -> dict[str, Any]:
+    wanted, words = request.GET.get("state", ""), request.GET.get("q", "").strip()[:200]
+    counts = {row["state"]: row["n"] for row in run.experiments.order_by().values("state").annotate(n=Count("pk"))}
+    chips = [("", "All", sum(counts.values()))]
+    chips += [(name, name.capitalize(), sum(counts.get(state, 0) for state in states)) for name, states in FILTERS.items()]
+    rows = Paginator(_search(run, wanted, words), PAGE).get_page(request.GET.get("page"))
+    return {
+        "rows": rows,
+        "chips": [chip for chip in chips if chip[2] or chip[0] in {"", wanted}],
+        "wanted": wanted if wanted in FILTERS else "",
+        "q": words,
+        "here": _here(request, rows, wanted if wanted in FILTERS else "", words),
+    }
+
+
+def _here(request: HttpRequest, rows: Page[Experiment], state: str, words: str) -> str:
+    """The page's own address with this filter, without ?part=."""
+    query = request.GET.copy()
+    query.pop("part", None)
+    for name, value in {"state": state, "q": words, "page": str(rows.number) if rows.number > 1 else ""}.items():
+        query[name] = value
+        if not value:
+            del query[name]
+    return f"{request.path}?{query.urlencode()}" if query else request.path
+
+
+def _search(run: Run, wanted: str, words: str) -> QuerySet[Experiment]:
+    rows = run.experiments.order_by("-number").annotate(parent_score=F("parent__score")).defer(*HEAVY)
+    if wanted in FILTERS:
+        rows = rows.filter(state__in=FILTERS[wanted])
+    if words:
+        number = words.removeprefix("#")
+        match = Q(description__icontains=words) | Q(reason__icontains=words.replace(" ", "_"))
+        if number.isdecimal() and len(number) < 8:
+            match |= Q(number=int(number))
+        if len(words) >= 4:
+            match |= Q(commit__startswith=words.lower())
+        rows = rows.filter(match)
+    return rows
+
+
+PARTS: dict[str, Callable[[HttpRequest, Run], dict[str, Any]]] = {
+    "head": _head, "tiles": _tiles, "activity": _activity, "notes": _notes, "table": _table,
+}  # fmt: skip
+
+
+@never_cache
+@require_GET
+def chart(request: HttpRequest, pk: int) -> JsonResponse:
+    run = _run(pk)
+    rows = run.experiments.exclude(state__in=LIVE).values_list(
+        "pk", "number", "state", "score", "description", "reason", "parent__score"
+    )
+    tried = (charts.Tried(*row) for row in rows)
+    program = run.program
+    return JsonResponse(charts.progress(tried, metric=program.metric, lower_is_better=program.lower_is_better))
+
+
+@require_GET
+def results(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+    answer = HttpResponse(results_tsv(run), content_type="text/tab-separated-values; charset=utf-8")
+    answer["Content-Disposition"] = f'inline; filename="results-{run.tag}.tsv"'
+    return answer

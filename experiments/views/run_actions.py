@@ -1,0 +1,98 @@
+"""What a person can do with a run. Each: one change, then the loop is woken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render, resolve_url
+from django.views.decorators.http import require_POST
+from django_htmx.http import trigger_client_event
+
+from experiments import tasks
+from experiments.forms import LimitsForm, NoteForm
+from experiments.models import Run
+from experiments.states import Mode, StateError
+from experiments.views.answers import act, by, is_htmx, refuse
+from experiments.views.run import page
+
+
+def _run(pk: int) -> Run:
+    return get_object_or_404(Run.objects.select_related("program"), pk=pk)
+
+
+def _change(request: HttpRequest, run: Run, change: Callable[[], object], done: str = "") -> HttpResponse:
+    def change_and_wake() -> None:
+        change()
+        tasks.wake(run.pk)
+
+    return act(request, resolve_url("run", run.pk), change_and_wake, done)
+
+
+@require_POST
+def pause(request: HttpRequest, pk: int) -> HttpResponse:
+    run, now = _run(pk), request.POST.get("now") == "1"
+    return _change(request, run, lambda: run.pause(by=by(request), now=now))
+
+
+@require_POST
+def resume(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+    return _change(request, run, lambda: run.resume(by=by(request)))
+
+
+@require_POST
+def stop(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+    return _change(request, run, lambda: run.stop(by=by(request)))
+
+
+@require_POST
+def mode(request: HttpRequest, pk: int) -> HttpResponse:
+    run, wanted = _run(pk), request.POST.get("mode", "")
+    if wanted not in set(Mode):
+        return refuse(request, "There is no such mode. Reload the page and choose again.", resolve_url("run", pk))
+    return _change(request, run, lambda: run.set_mode(Mode(wanted), by=by(request)))
+
+
+@require_POST
+def adopt(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+    return _change(request, run, lambda: tasks.adopt_branch(run, by=by(request)))
+
+
+@require_POST
+def restore(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+    return _change(request, run, lambda: tasks.restore_branch(run, by=by(request)))
+
+
+@require_POST
+def limits(request: HttpRequest, pk: int) -> HttpResponse:
+    run, form = _run(pk), LimitsForm(request.POST)
+    if form.is_valid():
+        form.save(run, by=by(request))
+        if "resume" in request.POST:
+            return resume(request, pk)
+        return _change(request, run, lambda: None, "The limits are saved.")
+    if is_htmx(request):
+        return render(request, "run/limits.html", {"run": run, "limits_form": form}, status=422)
+    return page(request, run, status=422, limits_form=form)
+
+
+@require_POST
+def note(request: HttpRequest, pk: int) -> HttpResponse:
+    run, form = _run(pk), NoteForm(request.POST)
+    if not form.is_valid():
+        if is_htmx(request):
+            return render(request, "run/note_form.html", {"run": run, "note_form": form}, status=422)
+        return page(request, run, status=422, note_form=form)
+    try:
+        run.notes.create(text=form.cleaned_data["text"], author=by(request))
+    except StateError as error:
+        return refuse(request, str(error), resolve_url("run", pk))
+    tasks.wake(run.pk)
+    if not is_htmx(request):
+        return redirect("run", pk)
+    answer = render(request, "run/note_form.html", {"run": run, "note_form": NoteForm()})
+    return trigger_client_event(answer, "refresh")

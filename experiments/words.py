@@ -1,0 +1,94 @@
+"""What a page says about an experiment: why it failed, what it waits for, why a part is empty. Pure."""
+
+from __future__ import annotations
+
+from experiments.states import Failure, Kind, State
+
+FAILURES: dict[str, str] = {
+    Failure.BAD_PATCH: "The edit could not be applied to the files.",
+    Failure.RESEARCHER_ERROR: "The researcher gave no usable reply.",
+    Failure.CRASH: "The training ended with an error. Its last words are at the end of the log.",
+    Failure.OOM: "The training ran out of memory.",
+    Failure.NAN: "The loss became NaN or infinite.",
+    Failure.TIMEOUT: "It ran longer than the budget and the grace together, and was ended.",
+    Failure.NO_SCORE: "The training ended without a score.",
+    Failure.TAMPERED: "The score it printed is not what the judge measured.",
+    Failure.LEAK: "The model saw what it was to predict, or learned during the exam.",
+    Failure.WORKER_LOST: "Its training died several times with the machine or the worker.",
+    Failure.DISK_FULL: "The disk was full.",
+}
+STATES: dict[str, str] = {
+    State.PROPOSING: "The researcher is writing the edit.",
+    State.REVIEWING: "Waits for you: approve the diff and it trains, or reject it and say why.",
+    State.READY: "Waits for a free device.",
+    State.TRAINING: "Trains now.",
+    State.EVALUATING: "Trained. The judge measures the score.",
+    State.CONFIRMING: "Waits for you: it is better. Confirm to build on it, or reject it.",
+    State.KEPT: "Kept: the branch builds on it.",
+    State.DISCARDED: "Discarded: the branch does not contain it. Its commit stays.",
+    State.FAILED: "Failed.",
+    State.CANCELLED: "Cancelled.",
+    State.REVERTED: "Was kept, then taken back. Roll forward to build on it again.",
+}
+RELATIONS: dict[str, str] = {  # of an experiment to its subject
+    Kind.REVERT: "reverts",
+    Kind.ABLATION: "does without",
+    Kind.REBASE: "rebased from",
+    Kind.REPEAT: "repeats",
+    Kind.IDEA: "repairs",
+}
+_BEFORE = {State.PROPOSING, State.REVIEWING, State.READY}
+_BY_US: dict[str, str] = {
+    Kind.BASELINE: "the baseline is the program as it stands",
+    Kind.REPEAT: "a repeat is the same commit with another seed",
+    Kind.REVERT: "a revert takes one commit back; no researcher was asked",
+    Kind.ABLATION: "an ablation takes one commit back; no researcher was asked",
+    Kind.MANUAL: "a person made this edit",
+}
+
+
+def failure(reason: str) -> str:
+    """One sentence; an unknown reason stays readable."""
+    return FAILURES.get(reason, f"Failed: {reason.replace('_', ' ')}." if reason else "Failed.")
+
+
+def no_curve(state: State) -> str:
+    if state in _BEFORE:
+        return "The curve starts with the training."
+    if state == State.TRAINING:
+        return "The first points come in a moment."
+    if state == State.FAILED:
+        return "No curve: it failed before the first step."
+    if state == State.CANCELLED:
+        return "No curve: it was cancelled before the first step."
+    return "No curve: the training printed no steps that could be read."
+
+
+def no_log(state: State) -> str:
+    if state in _BEFORE:
+        return "The log starts with the training."
+    if state == State.TRAINING:
+        return "Nothing printed yet."
+    if state in {State.FAILED, State.CANCELLED}:
+        return "No log: it never trained."
+    return "No log: the training printed nothing."
+
+
+def no_reply(state: State, kind: Kind) -> str:
+    if kind in _BY_US:
+        return f"No reply: {_BY_US[kind]}."
+    return "The reply appears here as it is written." if state == State.PROPOSING else "No reply was stored."
+
+
+def no_prompt(state: State, kind: Kind) -> str:
+    if kind in _BY_US:
+        return f"No prompt: {_BY_US[kind]}."
+    return "The prompt appears when it is sent." if state == State.PROPOSING else "No prompt: no LLM was asked."
+
+
+def no_diff(state: State, kind: Kind) -> str:
+    if kind in {Kind.BASELINE, Kind.REPEAT}:
+        return f"No diff: {_BY_US[kind]}."
+    if state == State.PROPOSING:
+        return "The diff appears when the reply is complete and its edits apply."
+    return "No diff: it ended before an edit was made."

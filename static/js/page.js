@@ -1,0 +1,74 @@
+// What every page does: relative times, dialogs, one submit at a time, errors as toasts, keys.
+import "./keys.js";
+import "./times.js";
+
+const toasts = document.querySelector("[data-toasts]");
+
+export function toast(text) {
+  const line = document.createElement("p");
+  line.className = "message error";
+  line.textContent = text;
+  toasts.replaceChildren(line);
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => line.remove(), 12000);
+}
+
+// Dialogs, and menus that close on a click elsewhere
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  if (opener) document.getElementById(opener.dataset.opens)?.showModal();
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target) || opener) menu.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+});
+
+// A second click on a form that is on its way does nothing
+const release = (form) => {
+  delete form.dataset.busy;
+  for (const button of form.querySelectorAll("[data-held]")) { button.disabled = false; delete button.dataset.held; }
+};
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (form.dataset.busy) { event.preventDefault(); event.stopImmediatePropagation(); return; }
+  form.dataset.busy = "1";
+  setTimeout(() => {  // after the browser and htmx have read the form
+    if (!form.dataset.busy) return;
+    for (const button of form.querySelectorAll("button:not(:disabled)")) { button.disabled = true; button.dataset.held = ""; }
+  });
+}, true);
+addEventListener("pageshow", () => document.querySelectorAll("form[data-busy]").forEach(release));
+document.addEventListener("htmx:afterRequest", (event) => {
+  const form = event.detail.elt;
+  if (form.matches("form[data-busy]")) release(form);
+  if (event.detail.successful) form.closest("dialog")?.close();
+});
+
+// Errors of what a person asked for; a fragment that fails to refresh is live.js's business
+const isRefresh = (event) => event.detail.requestConfig?.verb === "get";
+document.addEventListener("htmx:responseError", (event) => {
+  if (isRefresh(event)) return;
+  const { status, responseText } = event.detail.xhr;
+  const plain = status === 409 || status === 422;
+  toast(plain ? responseText : `The server refused this (${status}). Reload the page and try again.`);
+  if (status === 409) window.htmx.trigger(document.body, "refresh");
+});
+document.addEventListener("htmx:sendError", (event) => {
+  if (!isRefresh(event)) toast("The server did not answer, so nothing has changed. Try again in a moment.");
+});
+
+// Same HTML: no swap, so that nothing flickers, loses focus or scrolls. The token differs in every answer.
+const bare = (html) => html.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "").trim();
+const shown = new WeakMap();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, xhr, requestConfig } = event.detail;
+  if (xhr.responseURL && new URL(xhr.responseURL).pathname.startsWith("/sign-in")) { location.reload(); event.detail.shouldSwap = false; return; }
+  if (requestConfig.verb !== "get" || !target.id) return;
+  const html = bare(xhr.responseText);
+  if (shown.get(document.body)?.[target.id] === html) event.detail.shouldSwap = false;
+  else shown.set(document.body, { ...shown.get(document.body), [target.id]: html });
+});

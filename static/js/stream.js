@@ -1,0 +1,90 @@
+// Readers of streams by cursor, and text that grows: <pre data-stream="log" data-experiment="7" data-limit="40000">.
+const readers = new Set();
+
+export class Reader {
+  /** `element` owns the reader: when it leaves the page, reading ends. `restart()` empties, `add(data)` appends. */
+  constructor(element, experiment, stream, { restart, add }) {
+    Object.assign(this, { element, experiment: Number(experiment), stream, restart, add, attempt: 0, cursor: 0, again: false });
+    readers.add(this);
+    this.fetch();
+  }
+
+  take(message) {
+    if (message.attempt === this.attempt && message.offset === this.cursor) {
+      this.cursor = message.next;
+      this.add(message.data);
+    } else if (message.attempt !== this.attempt || message.next > this.cursor) this.fetch();
+  }
+
+  async fetch() {
+    if (this.busy) { this.again = true; return; }
+    this.busy = true;
+    try {
+      const answer = await fetch(`/experiments/${this.experiment}/${this.stream}?after=${this.cursor}&attempt=${this.attempt}`);
+      if (!answer.ok) return;
+      const part = await answer.json();
+      if (part.attempt !== this.attempt || part.offset !== this.cursor) {
+        // offset 0 or another attempt: afresh; anything else was overtaken by a message
+        if (part.attempt === this.attempt && part.offset !== 0) { this.again = true; return; }
+        this.restart();
+        this.attempt = part.attempt;
+      }
+      const grew = part.next > part.offset;
+      this.cursor = part.next;
+      for (const data of part.data) this.add(data);
+      this.loaded?.();
+      if (grew && part.data.length && part.more !== false) this.again ||= part.data.join("").length > 1_900_000;
+    } catch { /* the resync tries again */ } finally {
+      this.busy = false;
+      if (this.again) { this.again = false; this.fetch(); }
+    }
+  }
+}
+
+function each(action) {
+  for (const reader of readers) {
+    if (reader.element.isConnected) action(reader);
+    else readers.delete(reader);
+  }
+}
+
+document.addEventListener("live:stream", ({ detail }) => each((reader) => {
+  if (reader.experiment === detail.experiment && reader.stream === detail.stream) reader.take(detail);
+}));
+document.addEventListener("live:resync", () => each((reader) => reader.fetch()));
+
+/** Text in one node, cut at the top; follows the end unless somebody has scrolled up. */
+export function growText(element) {
+  const limit = Number(element.dataset.limit || 200_000);
+  const empty = element.textContent;
+  let node = null;
+  let held = "";
+  new Reader(element, element.dataset.experiment, element.dataset.stream, {
+    restart() { element.textContent = empty; node = null; held = ""; },
+    add(data) {
+      const follows = element.scrollHeight - element.scrollTop - element.clientHeight < 30;
+      let text = held + data;
+      held = text.endsWith("\r") ? "\r" : "";  // half of a \r\n, perhaps
+      text = text.slice(0, text.length - held.length).replace(/\r\n?/g, "\n");
+      if (!node) { node = document.createTextNode(""); element.replaceChildren(node); }
+      node.appendData(text);
+      if (node.length > limit) node.deleteData(0, node.data.indexOf("\n", node.length - limit * 0.8) + 1 || node.length - limit);
+      if (follows) element.scrollTop = element.scrollHeight;
+    },
+  });
+}
+
+/** Run `start` once on each element of `selector`, now and in every fragment that comes. */
+export function onElements(selector, start) {
+  const scan = () => {
+    for (const element of document.querySelectorAll(selector)) {
+      if (element.started) continue;
+      element.started = true;
+      start(element);
+    }
+  };
+  scan();
+  document.addEventListener("htmx:load", scan);
+}
+
+onElements("[data-stream]", growText);
