@@ -25,13 +25,13 @@ setup-dev: .venv/installed-dev
 
 test: setup-dev
 	@BIN=$(BIN) tests/browser-setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	$(BIN)/pytest -q tests/test_imports.py tests/test_docs.py
+	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_docs.py
 
 bench: bench-loop
 

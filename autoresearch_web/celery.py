@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from celery import Celery, signals
+from celery.beat import EmbeddedService
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "autoresearch_web.settings")
 
@@ -44,8 +45,11 @@ _ended = threading.Event()
 def _announce(sender: Any, **_: object) -> None:
     from experiments import presence
 
-    for queue in sender.app.amqp.queues.consume_from:
+    queues = sender.app.amqp.queues.consume_from
+    for queue in queues:
         threading.Thread(target=presence.announce, args=(queue, _ended), daemon=True).start()
+    if "think" in queues:  # beat as a thread: `worker --beat` would fork 70 MB that outlive a killed worker
+        EmbeddedService(sender.app, thread=True, scheduler_cls="celery.beat:Scheduler").start()
 
 
 @signals.worker_shutting_down.connect

@@ -63,7 +63,6 @@ DEMO_MODEL = env_text("AUTORESEARCH_MODEL")
 DEMO_API_BASE = env_text("AUTORESEARCH_API_BASE")
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

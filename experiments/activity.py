@@ -69,7 +69,9 @@ def _no_worker(queue: str) -> str:
         found = presence.workers().get(queue, 0)
     except (RedisError, OSError):
         return "Redis does not answer, so no worker can be asked. Start it; the run goes on by itself."
-    return "" if found else f"No {queue} worker is running. Start one with `python manage.py up`; the run goes on by itself."
+    if found:
+        return ""
+    return f"No {queue} worker is running. Start one with `python manage.py up`; the run goes on by itself."
 
 
 def _idle(run: Run) -> str:

@@ -57,7 +57,8 @@ def program_cards() -> list[ProgramCard]:
         by_program[card.run.program_id].append(card)
     for runs in by_program.values():
         runs.sort(key=lambda card: (_RUN_ORDER.index(RunState(card.run.state)), -card.run.pk))
-    return [ProgramCard(program, by_program[program.pk]) for program in Program.objects.order_by("name")]
+    programs = [ProgramCard(program, by_program[program.pk]) for program in Program.objects.order_by("name")]
+    return sorted(programs, key=lambda card: min((_RUN_ORDER.index(RunState(i.run.state)) for i in card.runs), default=9))
 
 
 def _fill(cards: dict[int, RunCard]) -> None:
@@ -69,8 +70,9 @@ def _fill(cards: dict[int, RunCard]) -> None:
         card.cost += row["cost"] or 0.0
     kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "number")
     for run_id, number, score in kept.values_list("run_id", "number", "score"):
-        cards[run_id].kept_scores.append((number, score))
-    for run_id, score in rows.filter(kind=Kind.BASELINE, score__isnull=False).order_by("-number").values_list("run_id", "score"):
+        cards[run_id].kept_scores.append((number, float(score or 0)))
+    baselines = rows.filter(kind=Kind.BASELINE, score__isnull=False).order_by("-number")  # the first one is set last
+    for run_id, score in baselines.values_list("run_id", "score"):
         cards[run_id].baseline = score
     live = rows.filter(state__in=LIVE).only("run_id", "number", "state", "description")
     for experiment in sorted(live, key=lambda e: _LIVE_ORDER.index(State(e.state)), reverse=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from experiments.states import State
@@ -131,6 +132,6 @@ def sparkline(points: Sequence[tuple[int, float]], last: int, width: int = 220, 
         return f"{number / across * width:.1f},{y:.1f}"
 
     out = [at(*points[0])]
-    for (_, before), (number, score) in zip(points, points[1:], strict=False):
+    for (_, before), (number, score) in pairwise(points):
         out += [at(number, before), at(number, score)]
     return " ".join([*out, at(across, scores[-1])])

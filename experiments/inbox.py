@@ -28,6 +28,7 @@ def count() -> int:
 
 
 def needs() -> Inbox:
-    waiting = Experiment.objects.filter(_WAITING).select_related("run__program", "parent").defer("prompt", "parent__prompt")
+    waiting = Experiment.objects.filter(_WAITING).select_related("run__program", "parent")
+    waiting = waiting.defer("prompt", "edits", "diff", "parent__prompt", "parent__edits", "parent__diff")
     paused = Run.objects.filter(state=RunState.PAUSED).select_related("program")
     return Inbox(list(waiting.order_by("proposed_at")), list(paused.order_by("pk")))

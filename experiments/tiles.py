@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -93,7 +94,7 @@ def gain_percent(best: float | None, baseline: float | None, lower_is_better: bo
 def an_hour(rows: Iterable[Row]) -> float | None:
     """Trainings an hour, from the median time between the last ones: a pause does not count."""
     ends = sorted(row.trained_at for row in rows if row.trained_at)[-RECENT - 1 :]
-    gaps = [(b - a).total_seconds() for a, b in zip(ends, ends[1:], strict=False)]
+    gaps = [(b - a).total_seconds() for a, b in pairwise(ends)]
     typical = median(gaps) if gaps else 0.0
     return 3600 / typical if typical > 0 else None
 

@@ -86,9 +86,11 @@ def no_prompt(state: State, kind: Kind) -> str:
     return "The prompt appears when it is sent." if state == State.PROPOSING else "No prompt: no LLM was asked."
 
 
-def no_diff(state: State, kind: Kind) -> str:
+def no_diff(state: State, kind: Kind, reason: str) -> str:
     if kind in {Kind.BASELINE, Kind.REPEAT}:
         return f"No diff: {_BY_US[kind]}."
     if state == State.PROPOSING:
         return "The diff appears when the reply is complete and its edits apply."
+    if reason == Failure.BAD_PATCH:
+        return "No diff: the edit could not be applied. The reply shows what was asked for."
     return "No diff: it ended before an edit was made."

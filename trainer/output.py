@@ -56,7 +56,7 @@ class LineSplitter:
 
 NUMBER = re.compile(r"[+-]?(?:\d[\d,]*(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|nan|inf(?:inity)?)", re.IGNORECASE)
 STEP = re.compile(
-    r"\s*(?:step|iteration|iter)\s*[:=]?\s*(?P<step>\d[\d,]*)(?:\s*/\s*\d[\d,]*)?"
+    r"\s*(?:step|iteration|iter)\s*[:=]?\s*(?P<step>\d[\d,]{0,14})(?:\s*/\s*\d[\d,]*)?"
     r"\s*(?:\(\s*(?P<percent>[\d.]+)\s*%\s*\))?\s*(?:$|[|:])",
     re.IGNORECASE,
 )
@@ -94,9 +94,14 @@ def parse_number(text: str) -> float | None:
     return float(match[0].replace(",", "")) if match else None
 
 
+def finite_number(text: str) -> float | None:
+    value = parse_number(text)
+    return value if value is not None and math.isfinite(value) else None
+
+
 def parse_milliseconds(text: str) -> float | None:
     """Milliseconds of "194ms", "0.19s" or "194"; without a unit it is milliseconds."""
-    value = parse_number(text)
+    value = finite_number(text)
     if value is None:
         return None
     return value * 1000 if re.search(r"[\d.]\s*s(?:ec)?\s*$", text) else value
@@ -105,7 +110,8 @@ def parse_milliseconds(text: str) -> float | None:
 def parse_step(line: str) -> Point | None:
     """The point that a step line tells, or None where the line is no step line or has no loss.
 
-    A FAIL or other text behind the last number does no harm. A field that is missing or n/a is None.
+    A FAIL or other text behind the last number does no harm. A field that is missing or n/a is None. Only the loss may
+    be nan or infinite.
     """
     if len(line) > STEP_LINE_LIMIT:
         return None
@@ -125,21 +131,24 @@ def parse_step(line: str) -> Point | None:
         step=int(match["step"].replace(",", "")),
         percent=parse_number(match["percent"] or ""),
         loss=loss,
-        lrm=first_number(fields, LRM),
-        dt_ms=next((parse_milliseconds(fields[name]) for name in DT_MS if name in fields), None),
-        tok_per_sec=first_number(fields, TOK_PER_SEC),
-        mfu=first_number(fields, ("mfu",)),
-        remaining_s=first_number(fields, REMAINING),
-        grad_norm=first_number(fields, GRAD_NORM),
+        lrm=first_finite(fields, LRM),
+        dt_ms=parse_milliseconds(next((fields[name] for name in DT_MS if name in fields), "")),
+        tok_per_sec=first_finite(fields, TOK_PER_SEC),
+        mfu=first_finite(fields, ("mfu",)),
+        remaining_s=first_finite(fields, REMAINING),
+        grad_norm=first_finite(fields, GRAD_NORM),
     )
 
 
 def first_number(fields: Mapping[str, str], names: tuple[str, ...]) -> float | None:
     """The number of the first of these names that is there and tells one."""
-    for name in names:
-        if name in fields and (value := parse_number(fields[name])) is not None:
-            return value
-    return None
+    numbers = (parse_number(fields[name]) for name in names if name in fields)
+    return next((number for number in numbers if number is not None), None)
+
+
+def first_finite(fields: Mapping[str, str], names: tuple[str, ...]) -> float | None:
+    number = first_number(fields, names)
+    return number if number is not None and math.isfinite(number) else None
 
 
 def is_whole_step(pending: str) -> bool:
@@ -218,13 +227,8 @@ def summary_lines(text: str) -> list[str] | None:
     return [strip_controls(line) for line in lines[start : start + SUMMARY_LIMIT]]
 
 
-def finite_number(text: str) -> float | None:
-    value = parse_number(text)
-    return value if value is not None and math.isfinite(value) else None
-
-
 def whole_number(value: float | None) -> int | None:
-    return None if value is None else int(value)
+    return int(value) if value is not None and abs(value) < 1e15 else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -88,11 +88,10 @@ class Supervisor:
         python = sys.executable
         worker = [python, "-m", "celery", "-A", "autoresearch_web", "worker", "--pool", "threads", "--loglevel", "INFO"]
         worker += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        beat = ["--beat", "--schedule", str(self.var / "celerybeat-schedule")]
         slots = str(len(devices.names()))
         host = ["-b", settings.HOST, "-p", str(self.port)]
         self._start("web", [python, "-m", "daphne", *host, "--no-server-name", "autoresearch_web.asgi:application"])
-        self._start("think", [*worker, "-Q", "think", "-c", "4", "-n", "think@%h", *beat])
+        self._start("think", [*worker, "-Q", "think", "-c", "4", "-n", "think@%h"])
         self._start("gpu", [*worker, "-Q", "gpu", "-c", slots, "-n", "gpu@%h"])
         self.remember()
         self._await("web", lambda: bool(self.health()))

@@ -17,7 +17,7 @@ DIMENSION = re.compile(
 )
 HIGHEST_FROM_ZERO = 0.2
 LOWEST_FROM_ONE = 0.5
-SMALLEST_STEP = 0.05  # of the reach
+SMALLEST_STEP = 0.12  # of the reach
 
 
 class Scale(Enum):

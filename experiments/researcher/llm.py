@@ -168,7 +168,7 @@ def _was_cut(stream: Any, reason: str | None, usage: Any) -> bool:
 def _usage(litellm: Any, model: str, usage: Any) -> Usage:
     try:
         cost: float | None = sum(litellm.cost_per_token(model=model, usage_object=usage))
-    except (litellm.exceptions.ModelNotMappedError, litellm.exceptions.BadRequestError, ValueError):  # no known price
+    except Exception:  # litellm raises a bare Exception for a model without a price; a price never costs a reply
         cost = None
     return Usage(int(usage.prompt_tokens or 0), int(usage.completion_tokens or 0), cost)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +19,7 @@ register = template.Library()
 SHAPES: dict[str, str] = {
     State.PROPOSING: "✎", State.REVIEWING: "◆", State.READY: "◔", State.TRAINING: "▶", State.EVALUATING: "◎",
     State.CONFIRMING: "◆", State.KEPT: "●", State.DISCARDED: "○", State.FAILED: "✕", State.CANCELLED: "⊘",
-    State.REVERTED: "↩", RunState.ACTIVE: "▶", RunState.PAUSED: "❚❚", RunState.ENDED: "■",
+    State.REVERTED: "↩", RunState.ACTIVE: "▶", RunState.PAUSED: "‖", RunState.ENDED: "■",
 }  # fmt: skip
 WORDS: dict[str, str] = {
     State.REVIEWING: "needs review", State.CONFIRMING: "needs a verdict", State.READY: "waiting",
@@ -36,7 +35,6 @@ STEPS = ("proposed", "approved", "training", "scored", "verdict")
 _STEP_OF = {
     State.PROPOSING: 0, State.REVIEWING: 1, State.READY: 2, State.TRAINING: 2, State.EVALUATING: 3, State.CONFIRMING: 4,
 }  # fmt: skip
-DIFF_LINES = 400
 
 
 @register.inclusion_tag("partials/state.html")
@@ -82,6 +80,22 @@ def delta(value: float | None) -> str:
 
 
 @register.filter
+def minus(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+@register.filter
+def gain(percent: float, lower_is_better: bool = True) -> str:
+    """A gain of 2.5 percent is −2.50 % of a metric that should be low."""
+    return f"{-percent if lower_is_better else percent:+.2f} %".replace("-", "−")
+
+
+@register.filter
+def humanize_reason(reason: str) -> str:
+    return reason.replace("_", " ")
+
+
+@register.filter
 def better(value: float | None, lower_is_better: bool = True) -> str:
     """The class of a difference."""
     if not value:
@@ -123,17 +137,3 @@ def steps(experiment: Experiment) -> list[tuple[str, str]]:
     """(word, done | now | next) for each of the five steps."""
     at = _STEP_OF.get(State(experiment.state), len(STEPS))
     return [(word, "done" if i < at else "now" if i == at else "next") for i, word in enumerate(STEPS)]
-
-
-@register.filter
-def diff_lines(diff: str) -> Iterator[tuple[str, str]]:
-    """(class, text) of each line of a unified diff, the file lines folded into one."""
-    kinds = {"+": "add", "-": "del", "@": "hunk"}
-    lines = diff.splitlines()
-    for line in lines[:DIFF_LINES]:
-        if line.startswith("+++ "):
-            yield "hunk", line[4:].removeprefix("b/")
-        elif not line.startswith(("--- ", "diff ", "index ")):
-            yield kinds.get(line[:1], ""), line
-    if len(lines) > DIFF_LINES:
-        yield "hunk", f"… {len(lines) - DIFF_LINES} more lines: open the experiment to read them"

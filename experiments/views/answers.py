@@ -21,7 +21,7 @@ def is_htmx(request: HttpRequest) -> bool:
 
 
 def act(request: HttpRequest, back: str, change: Callable[[], object], done: str = "") -> HttpResponse:
-    """Make one change, then go `back` (a URL). A StateError becomes a message with status 409, or after the redirect."""
+    """Make one change, then go `back` (a URL). A StateError becomes a text with status 409, or a message there."""
     try:
         change()
     except StateError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,7 @@ from experiments.models import stream as streams
 from experiments.states import Kind, State, StateError
 from experiments.views.answers import act, by, refuse
 
-PARTS = {"head", "curve-note", "facts", "changes", "texts", "asked", "history"}
+PARTS = {"head", "curve", "facts", "changes", "log-note", "reply-note", "asked", "history"}
 LINEAGE = 12  # ancestors shown
 
 
@@ -33,10 +34,27 @@ def _load(pk: int) -> Experiment:
 
 @require_GET
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """The page, or with ?part= one of its fragments."""
+    """The page, or with ?part= one of its fragments; 204 where the fragment's version ?v= still holds."""
+    experiment = _load(pk)
     part = request.GET.get("part", "")
+    versions = _versions(experiment)
+    if part in PARTS and request.GET.get("v") in versions.values():
+        return HttpResponse(status=204)
     template = f"experiment.html#{part}" if part in PARTS else "experiment.html"
-    return render(request, template, _context(_load(pk)))
+    return render(request, template, {**_context(experiment), **versions})
+
+
+def _versions(experiment: Experiment) -> dict[str, str]:
+    """Marks of what fragments show: the experiment alone, and it together with the rest of its run."""
+    row = [(name, value) for name, value in vars(experiment).items() if name not in {"_state", "heartbeat_at"}]
+    own = hashlib.md5(repr([row, sorted(_written(experiment))]).encode(errors="replace")).hexdigest()[:12]
+    last = experiment.run.moves.order_by("pk").values_list("pk", flat=True).last()
+    return {"version": own, "run_version": f"{own}-{last}"}
+
+
+def _written(experiment: Experiment) -> set[str]:
+    """The streams that hold anything."""
+    return set(experiment.chunks.order_by().values_list("stream", flat=True).distinct())
 
 
 def _context(experiment: Experiment) -> dict[str, Any]:
@@ -65,15 +83,16 @@ def _context(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _words(experiment: Experiment) -> dict[str, str]:
+def _words(experiment: Experiment) -> dict[str, Any]:
     """What the page says; a part that has something to show needs no word for its emptiness."""
     state, kind = State(experiment.state), Kind(experiment.kind)
-    written = set(experiment.chunks.values_list("stream", flat=True).distinct())
+    written = _written(experiment)
     return {
         "says": words.failure(experiment.reason) if state == State.FAILED else words.STATES[state],
         "subject_word": words.RELATIONS.get(kind, "after") if experiment.subject_id else "",
-        "no_diff": words.no_diff(state, kind),
-        "no_curve": "" if streams.SERIES in written else words.no_curve(state),
+        "no_diff": words.no_diff(state, kind, experiment.reason),
+        "has_curve": streams.SERIES in written or state in {State.TRAINING, State.EVALUATING},
+        "no_curve": words.no_curve(state),
         "no_log": "" if streams.LOG in written else words.no_log(state),
         "no_reply": "" if streams.REPLY in written else words.no_reply(state, kind),
         "no_prompt": words.no_prompt(state, kind),

@@ -13,8 +13,8 @@ from experiments import presence
 
 @login_not_required
 @never_cache
-def healthz(request: HttpRequest) -> JsonResponse:
-    """200 also while workers start or Redis is away: the site answers, and its pages catch up. 503 without a database."""
+def healthz(_request: HttpRequest) -> JsonResponse:
+    """200 also while workers start or Redis is away: pages still answer, and catch up. 503 without a database."""
     database = _database()
     redis, workers = _workers()
     answer = {"ok": database == "ok", "database": database, "redis": redis, "workers": workers}

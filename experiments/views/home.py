@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -22,7 +24,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "partials/need_pill.html", need_pill())
     if part is not None and part not in PARTS:
         raise Http404("no such part")
-    context = {}
+    context: dict[str, Any] = {}
     if part != "programs":
         context["needs"] = inbox.needs()
     if part != "needs":

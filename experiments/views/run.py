@@ -21,7 +21,6 @@ from experiments.models import Experiment, Run
 from experiments.results import results_tsv
 from experiments.states import LIVE, Mode, RunState, State
 from experiments.tiles import tiles
-from experiments.views.answers import is_htmx
 
 PAGE = 100  # rows of the table
 FILTERS: dict[str, frozenset[State]] = {
@@ -45,19 +44,21 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     run, part = _run(pk), request.GET.get("part")
     if part is None:
         return page(request, run)
+    context: dict[str, Any] = {"run": run, "program": run.program}
+    if part == "table":
+        context |= _table(request, run)
+        return replace_url(render(request, "run/table.html", context), context["here"])
     if part not in PARTS:
         raise Http404("no such part")
-    context = PARTS[part](request, run)
-    answer = render(request, f"run/{part}.html", {"run": run, "program": run.program, **context})
-    return replace_url(answer, context["here"]) if part == "table" and is_htmx(request) else answer
+    return render(request, f"run/{part}.html", context | PARTS[part](run))
 
 
 def page(request: HttpRequest, run: Run, *, status: int = 200, **context: Any) -> HttpResponse:
     """The whole page; also the answer to a form that was filled in wrongly, with its text."""
     whole: dict[str, Any] = {"run": run, "program": run.program, "note_form": NoteForm(), "limits_form": _limits(run)}
     for build in PARTS.values():
-        whole |= build(request, run)
-    return render(request, "run.html", whole | context, status=status)
+        whole |= build(run)
+    return render(request, "run.html", whole | _table(request, run) | context, status=status)
 
 
 def _limits(run: Run) -> LimitsForm:
@@ -65,31 +66,34 @@ def _limits(run: Run) -> LimitsForm:
     return LimitsForm(initial={"max_experiments": run.max_experiments, "hours": round(left, 1) if left > 0 else None})
 
 
-def _head(request: HttpRequest, run: Run) -> dict[str, Any]:
+def _head(run: Run) -> dict[str, Any]:
     modes = [(mode.value, mode.value.replace("_", " ").capitalize()) for mode in Mode]
     return {"modes": modes, "limited": run.state != RunState.ACTIVE and run.limit_reached() is not None}
 
 
-def _tiles(request: HttpRequest, run: Run) -> dict[str, Any]:
+def _tiles(run: Run) -> dict[str, Any]:
     return {"tiles": tiles(run, timezone.now())}
 
 
-def _activity(request: HttpRequest, run: Run) -> dict[str, Any]:
+def _activity(run: Run) -> dict[str, Any]:
     return {"activity": activity(run)}
 
 
-def _notes(request: HttpRequest, run: Run) -> dict[str, Any]:
-    return {"notes": run.notes.select_related("read_by").only("text", "author", "created_at", "read_by__number").order_by("-pk")[:50]}
+def _notes(run: Run) -> dict[str, Any]:
+    notes = run.notes.select_related("read_by").only("text", "author", "created_at", "read_by__number")
+    return {"notes": notes.order_by("-pk")[:50]}
 
 
 def _table(request: HttpRequest, run: Run) -> dict[str, Any]:
     wanted, words = request.GET.get("state", ""), request.GET.get("q", "").strip()[:200]
     counts = {row["state"]: row["n"] for row in run.experiments.order_by().values("state").annotate(n=Count("pk"))}
     chips = [("", "All", sum(counts.values()))]
-    chips += [(name, name.capitalize(), sum(counts.get(state, 0) for state in states)) for name, states in FILTERS.items()]
+    for name, states in FILTERS.items():
+        chips.append((name, name.capitalize(), sum(counts.get(state, 0) for state in states)))
     rows = Paginator(_search(run, wanted, words), PAGE).get_page(request.GET.get("page"))
     return {
         "rows": rows,
+        "page_numbers": rows.paginator.get_elided_page_range(rows.number, on_each_side=2, on_ends=1),
         "chips": [chip for chip in chips if chip[2] or chip[0] in {"", wanted}],
         "wanted": wanted if wanted in FILTERS else "",
         "q": words,
@@ -123,14 +127,14 @@ def _search(run: Run, wanted: str, words: str) -> QuerySet[Experiment]:
     return rows
 
 
-PARTS: dict[str, Callable[[HttpRequest, Run], dict[str, Any]]] = {
-    "head": _head, "tiles": _tiles, "activity": _activity, "notes": _notes, "table": _table,
+PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {
+    "head": _head, "tiles": _tiles, "activity": _activity, "notes": _notes,
 }  # fmt: skip
 
 
 @never_cache
 @require_GET
-def chart(request: HttpRequest, pk: int) -> JsonResponse:
+def chart(_request: HttpRequest, pk: int) -> JsonResponse:
     run = _run(pk)
     rows = run.experiments.exclude(state__in=LIVE).values_list(
         "pk", "number", "state", "score", "description", "reason", "parent__score"
@@ -141,7 +145,7 @@ def chart(request: HttpRequest, pk: int) -> JsonResponse:
 
 
 @require_GET
-def results(request: HttpRequest, pk: int) -> HttpResponse:
+def results(_request: HttpRequest, pk: int) -> HttpResponse:
     run = _run(pk)
     answer = HttpResponse(results_tsv(run), content_type="text/tab-separated-values; charset=utf-8")
     answer["Content-Disposition"] = f'inline; filename="results-{run.tag}.tsv"'

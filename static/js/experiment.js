@@ -3,9 +3,9 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-closes]")) event.target.closest("dialog").close();
 });
 
-/** A dialog open, a prompt unfolded, a reason half written, text being selected. */
+/** A dialog open, a prompt unfolded, a reason half written, a chart drawn, text being selected. */
 function isInUse(element) {
-  if (element.querySelector("dialog[open], details[open], textarea:focus, input:focus")) return true;
+  if (element.querySelector("dialog[open], details[open], textarea:focus, input:focus, .js-plotly-plot")) return true;
   const selection = getSelection();
   return !selection.isCollapsed && element.contains(selection.anchorNode);
 }

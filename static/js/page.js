@@ -16,7 +16,8 @@ export function toast(text) {
 // Dialogs, and menus that close on a click elsewhere
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
-  if (opener) document.getElementById(opener.dataset.opens)?.showModal();
+  if (opener) { event.preventDefault(); document.getElementById(opener.dataset.opens)?.showModal(); }
+  if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target) || opener) menu.open = false;
   }
@@ -51,6 +52,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
 // Errors of what a person asked for; a fragment that fails to refresh is live.js's business
 const isRefresh = (event) => event.detail.requestConfig?.verb === "get";
 document.addEventListener("htmx:responseError", (event) => {
+  event.detail.elt.closest("dialog")?.close();  // a dialog would cover the toast
   if (isRefresh(event)) return;
   const { status, responseText } = event.detail.xhr;
   const plain = status === 409 || status === 422;

@@ -11,7 +11,7 @@ const hover = (point, metric) => {
 
 function traces(data, c) {
   const markers = (points, y, marker, axis = "y") => ({
-    x: points.map((point) => point.number), y: points.map(y), customdata: points.map((point) => point.url), text: points.map((point) => hover(point, data.metric)),
+    x: points.map((point) => point.number), y: points.map(y), customdata: points.map((point) => point.pk), text: points.map((point) => hover(point, data.metric)),
     mode: "markers", type: "scatter", yaxis: axis, hovertemplate: "%{text}<extra></extra>", marker,
   });
   const [low, high] = data.range;
@@ -22,7 +22,7 @@ function traces(data, c) {
   const lost = [...data.discarded, ...data.reverted];
   return [
     { x: stairs.map(([x]) => x), y: stairs.map(([, y]) => y), mode: "lines", line: { shape: "hv", color: c.keep, width: 2 }, hoverinfo: "skip", type: "scatter" },
-    markers(lost, inside, { symbol: lost.map((point) => (outside(point) ? "triangle-up-open" : point.state === "reverted" ? "diamond-open" : "circle-open")), color: c.faint, size: 7, line: { width: 1.5 } }),
+    markers(lost, inside, { symbol: lost.map((point) => (outside(point) ? (point.score > high ? "triangle-up-open" : "triangle-down-open") : point.state === "reverted" ? "diamond-open" : "circle-open")), color: c.faint, size: 7, line: { width: 1.5 } }),
     markers(data.kept, inside, { color: c.keep, size: 9, line: { color: c.card, width: 1.5 } }),
     markers(data.failed, () => 0, { symbol: "x-thin-open", color: c.fail, size: 8, line: { width: 2 } }, "y2"),
   ];
@@ -63,7 +63,7 @@ onElements("[data-progress]", (element) => {
     const c = colours();
     const fresh = !element.data;
     await draw(element, traces(data, c), layoutOf(data, c, element));
-    if (fresh) element.on("plotly_click", ({ points }) => { if (points[0].customdata) location.href = points[0].customdata; });
+    if (fresh) element.on("plotly_click", ({ points }) => { if (points[0].customdata) location.href = `/experiments/${points[0].customdata}/`; });
     element.dataset.drawn = String(Math.round(performance.now()));
   }
   load();

@@ -90,11 +90,19 @@ def test_a_loss_that_is_no_number_is_a_point(text: str, check) -> None:
     assert check(point.loss)
 
 
+def test_only_the_loss_may_be_no_number() -> None:
+    line = "step 3 (0.1%) | loss: nan | lrm: nan | dt: infms | tok/sec: inf | mfu: nan% | remaining: infs"
+    point = parse_step(line)
+    assert point is not None
+    assert replace(point, loss=0.0) == Point(3, 0.1, 0.0, None, None, None, None, None, None)
+
+
 @pytest.mark.parametrize(
     "line",
     [
         "",
         "---",
+        "step 1234567890123456789 | loss: 3.0",
         "val_bpb:          0.997900",
         "step",
         "step by step | loss: 3",
@@ -140,6 +148,7 @@ def test_the_summary_of_the_upstream() -> None:
         pytest.param(("depth: ", "val_rmse: 0.5\ndepth: "), {"extra": {"val_rmse": "0.5"}}, id="another metric"),
         pytest.param(("depth: ", "val_bpb: 0.1\ndepth: "), {}, id="a second score does not replace the first"),
         pytest.param(("val_bpb:  ", "  val_bpb:"), {"val_bpb": None}, id="indented is not at the start"),
+        pytest.param(("953", "1e300"), {"num_steps": None}, id="more steps than there can be"),
         pytest.param(("499.6", "1,499.6"), {"total_tokens_m": 1499.6}, id="thousands comma"),
         pytest.param(("---", "smoke_test: true\n---"), {}, id="smoke test in an earlier part"),
     ],
@@ -271,7 +280,7 @@ def test_failures_are_told_apart(exit_code: int | None, tail: str, expected: str
 
 @pytest.mark.parametrize("text", [UPSTREAM_STEP * 8000, "x" * 1_000_000, "---\n" * 250_000, "\x1b[" * 500_000])
 def test_a_megabyte_is_read_at_once(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     splitter = LineSplitter()
     for start in range(0, len(text), 65_536):
         for line in splitter.feed(text[start : start + 65_536]):
@@ -280,4 +289,4 @@ def test_a_megabyte_is_read_at_once(text: str) -> None:
     parse_summary(text)
     strip_controls(text)
     classify_failure(1, text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 3

@@ -27,7 +27,7 @@ VOCAB_SIZE = 512  # tokens, the special ones included
 EVAL_BYTES = 128 * 1024  # validation text that is scored; counted in bytes, so every vocabulary is asked the same text
 PIECE_CHARS = 800  # a document is cut at line ends into pieces of at most this many characters
 VAL_ONE_IN = 16  # one file in this many is held out
-DATA_VERSION = 1  # raise it whenever the prepared data would come out different
+DATA_VERSION = 2  # raise it whenever the prepared data would come out different
 
 CACHE_DIR = Path(os.environ.get("AUTORESEARCH_CACHE_DIR") or Path.home() / ".cache" / "autoresearch").absolute()
 DATA_DIR = CACHE_DIR / f"stdlib-{platform.python_version()}-vocab{VOCAB_SIZE}-v{DATA_VERSION}"
@@ -36,7 +36,8 @@ FILES = ("train.bin", "val.bin", "tokenizer.json")
 # A line break keeps its indentation, a word or an operator takes one leading space, digits stand alone.
 SPLIT_PATTERN = r"\n *| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
 SPECIAL_TOKENS = ("<|bos|>", "<|reserved_1|>", "<|reserved_2|>", "<|reserved_3|>")
-SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+# Tests, what is not the standard library, and large generated tables that teach nothing about code.
+SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "pydoc_data"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages
 
 
 def read_documents() -> list[str]:
-    """Texts of the standard library's modules, without its tests, in the order of their paths."""
+    """Texts of the standard library's modules, without tests and tables, in the order of their paths."""
     root = Path(sysconfig.get_path("stdlib"))
     documents = []
     for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):

@@ -1,0 +1,79 @@
+"""Fixtures for all tests: a signed-in client, a program with a real repository, and a loop that runs in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from experiments.loop import actions, engine, reconcile
+from experiments.models import Experiment, Program, Run
+from experiments.states import LIVE
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    return User.objects.create_superuser("owner")
+
+
+@pytest.fixture
+def signed_in(client: Client, user: User) -> Client:
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def make_script_program(tmp_path: Path) -> Callable[..., Program]:
+    """A program whose train.py is one of tests/scripts: seconds instead of minutes, no torch."""
+
+    def make(script: str = "score", name: str = "", **fields: Any) -> Program:
+        folder = tmp_path / f"template-{script}"
+        folder.mkdir(exist_ok=True)
+        (folder / "train.py").write_text((SCRIPTS / f"{script}.py").read_text())
+        (folder / "program.md").write_text("# Aim\n\nLower val_bpb.\n")
+        defaults: dict[str, Any] = {"fixed": [], "budget_seconds": 5, "grace_seconds": 10}
+        return actions.create_program(name or script, template=folder, **{**defaults, **fields})
+
+    return make
+
+
+class Loop:
+    """The loop without Celery: what reconcile sends is done at once, in order."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int]] = []
+
+    def step(self, run: Run) -> bool:
+        """One look and all that is due. False when nothing was."""
+        self.sent = []
+        reconcile.reconcile(run.pk, lambda stage, pk: self.sent.append((stage, pk)))
+        for stage, pk in self.sent:
+            getattr(engine, stage)(pk)
+        run.refresh_from_db()
+        return bool(self.sent)
+
+    def until(self, run: Run, done: Callable[[], bool], limit: int = 200) -> None:
+        for _ in range(limit):
+            if done():
+                return
+            self.step(run)
+        raise AssertionError(f"not done after {limit} looks: {list(run.experiments.values_list('number', 'state'))}")
+
+    def finish(self, run: Run, count: int) -> list[Experiment]:
+        """Go on until `count` experiments are finished."""
+        finished = run.experiments.exclude(state__in=LIVE).order_by("number")
+        self.until(run, lambda: finished.count() >= count)
+        return list(finished)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    engine.stopping.clear()
+    yield Loop()
+    engine.stopping.clear()

@@ -1,0 +1,40 @@
+"""Loaded before Django's settings (`-p tests.environment`): a data folder and a Redis of the test run's own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+VAR = Path(tempfile.mkdtemp(prefix="ar-test-"))
+os.environ["AUTORESEARCH_VAR"] = str(VAR)
+os.environ["AUTORESEARCH_CACHE_DIR"] = str(VAR / "data")
+os.environ.setdefault("AUTORESEARCH_THREADS", "1")
+os.environ["AUTORESEARCH_DEVICES"] = "cpu"
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs in the tests' own thread
+for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "PORT", "HOST"):
+    os.environ.pop(name, None)
+
+
+def _start_redis() -> subprocess.Popen[bytes]:
+    from experiments.management.processes import redis_command
+
+    socket = VAR / "redis.sock"
+    _, command = redis_command(socket)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if socket.exists():
+            return process
+        time.sleep(0.02)
+    raise RuntimeError("Redis for the tests did not start")
+
+
+if "REDIS_URL" not in os.environ:
+    _redis = _start_redis()
+    os.environ["REDIS_URL"] = f"unix://{VAR / 'redis.sock'}"
+    atexit.register(lambda: (_redis.kill(), _redis.wait()))
+atexit.register(shutil.rmtree, VAR, True)

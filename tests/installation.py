@@ -1,0 +1,149 @@
+"""A real installation for a test: its own data folder, `manage.py up` as a process, and ways to look and to kill."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = Path(__file__).resolve().parent / "scripts"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 60, every: float = 0.1) -> Any:
+    """The first true value of `what`; AssertionError after `seconds`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        value = what()
+        if value:
+            return value
+        time.sleep(every)
+    raise AssertionError(f"did not happen in {seconds} s: {getattr(what, '__name__', what)}")
+
+
+class Installation:
+    """`with Installation() as here:` is up and answers; at the end nothing of it is left."""
+
+    def __init__(self, **env: str) -> None:
+        self.var = Path(tempfile.mkdtemp(prefix="ar-"))
+        self.port = free_port()
+        clean = {key: value for key, value in os.environ.items() if key not in {"REDIS_URL", "DATABASE_URL"}}
+        self.env = {
+            **clean, "AUTORESEARCH_VAR": str(self.var), "AUTORESEARCH_CACHE_DIR": str(self.var / "data"),
+            "AUTORESEARCH_DEMO": "0", "AUTORESEARCH_TICK": "1", "AUTORESEARCH_STALE": "4", "PORT": str(self.port),
+            "DJANGO_SETTINGS_MODULE": "autoresearch_web.settings", **env,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Installation:
+        self.manage("migrate", "--verbosity", "0")
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.var, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def console(self) -> str:
+        return (self.var / "console").read_text(errors="replace")
+
+    def start(self) -> None:
+        with (self.var / "console").open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "up"], cwd=ROOT, env=self.env, stdout=out, stderr=out,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )
+        wait_for(lambda: "Sign in" in self.console.rpartition("data in")[2] or self.process.poll() is not None, 90)
+        assert self.process.poll() is None, self.console
+
+    def stop(self) -> float:
+        """Ctrl-C; seconds until it has ended."""
+        began = time.monotonic()
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
+        return time.monotonic() - began
+
+    def manage(self, *args: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *args], cwd=ROOT, env=self.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def python(self, code: str) -> str:
+        """Run lines inside this installation's Django."""
+        head = "import django; django.setup()\n"
+        done = subprocess.run([sys.executable, "-c", head + code], cwd=ROOT, env=self.env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start_run(self, script: str = "slow", *, budget: int = 3, tag: str = "night", **options: Any) -> int:
+        """A program around one of tests/scripts and a run of it. Returns the run's id."""
+        template = self.var / f"template-{script}"
+        template.mkdir(exist_ok=True)
+        shutil.copy(SCRIPTS / f"{script}.py", template / "train.py")
+        (template / "program.md").write_text("# Aim\n\nLower val_bpb.\n")
+        fields = options.pop("program", {})
+        return int(self.python(
+            "from pathlib import Path\nfrom experiments import tasks\nfrom experiments.loop import actions\n"
+            f"p = actions.create_program({script!r} + {tag!r}, template=Path({str(template)!r}), fixed=[], "
+            f"budget_seconds={budget}, grace_seconds=20, **{fields!r})\n"
+            f"print(tasks.start_run(p, {tag!r}, by='test', **{options!r}).pk)"
+        ))
+
+    def health(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:
+            return json.load(answer)
+
+    def rows(self, run: int = 1) -> list[dict[str, Any]]:
+        runs = json.loads(self.manage("status", "--json"))["runs"]
+        return next((entry["experiments"] for entry in runs if entry["id"] == run), [])
+
+    def finished(self, run: int = 1) -> list[dict[str, Any]]:
+        return [row for row in self.rows(run) if row["state"] in {"kept", "discarded"}]
+
+    def sign_in_link(self) -> str:
+        return self.manage("signin").strip()
+
+    def processes(self, containing: str = "") -> list[int]:
+        """Every process whose command line or environment names our data folder."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                command = (entry / "cmdline").read_bytes()
+                text = command + (entry / "environ").read_bytes()
+                is_ours = str(self.var).encode() in text and int(entry.name) != os.getpid()
+                if is_ours and containing.encode() in command.replace(b"\0", b" "):
+                    found.append(int(entry.name))
+        return found
+
+    def child(self, name: str) -> int:
+        """pid of one of `up`'s processes: web, think or gpu."""
+        mark = {"web": "daphne", "think": "-Q think", "gpu": "-Q gpu", "redis": "unixsocket"}[name]
+        return min(self.processes(mark))

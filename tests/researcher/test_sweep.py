@@ -1,0 +1,249 @@
+"""The built-in sweep: which constants it turns, how far, that it learns and repeats nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.researcher.base import Context, Past, Proposal, ResearcherError, Text, Usage
+from experiments.researcher.choose import choose
+from experiments.researcher.constants import Constant, edit_blocks, find_constants
+from experiments.researcher.edits import apply_edits, parse_reply
+from experiments.researcher.knobs import Scale, knob_for
+from experiments.researcher.sweep import Sweep
+
+TEMPLATE = Path(__file__).parents[2] / "trainer" / "template" / "train.py"
+TRAIN = '''"""MATRIX_LR = 0.04 is a good start."""
+import os
+
+DEPTH = 8  # blocks
+HEAD_DIM: int = 128
+TOTAL_BATCH_SIZE = 2**19
+MATRIX_LR = 0.04
+UNEMBEDDING_LR = 4e-3
+WARMUP_RATIO = 0.0
+ADAM_BETA2 = 0.95
+SOFTCAP = 15.0
+OFFSET = -0.5
+STEPS = 5
+USE_BF16 = True
+NAME = "x"
+SEED = 42
+VOCAB_SIZE = 8192
+MAX_SEQ_LEN = 2048
+ADAM_EPS = 1e-10
+EVAL_BATCH_SIZE = 32
+WINDOW = -1
+TWICE = 1.5
+TWICE = 2.5
+lower = 0.3
+COMPUTED = MATRIX_LR * 2
+PAIR = (0.8, 0.95)
+
+
+def f():
+    INNER_LR = 0.5
+    return INNER_LR
+'''
+TURNED = {"DEPTH", "HEAD_DIM", "TOTAL_BATCH_SIZE", "MATRIX_LR", "UNEMBEDDING_LR", "WARMUP_RATIO", "ADAM_BETA2"}
+TURNED |= {"SOFTCAP", "OFFSET", "STEPS"}
+
+
+def context_for(source: str, history: tuple[Past, ...] = (), **changes: object) -> Context:
+    context = Context("", 1, "val_bpb", True, 60, "cpu", {"train.py": source}, {}, 0, 1.5, history, seed=3)
+    return replace(context, **changes)  # type: ignore[arg-type]
+
+
+def propose(context: Context) -> Proposal:
+    pieces = list(Sweep().reply((), context))
+    assert isinstance(pieces[-1], Usage)
+    text = "".join(piece.text for piece in pieces if isinstance(piece, Text))
+    return parse_reply(text, context.files)
+
+
+def past_of(number: int, proposal: Proposal, score: float | None, state: str = "discarded", reason: str = "") -> Past:
+    return Past(number, "idea", state, reason, proposal.description, score=score, memo=proposal.memo)
+
+
+def test_the_right_constants_are_found() -> None:
+    found = {constant.name: constant.value for constant in find_constants(TRAIN)}
+    turned = {constant.name for constant in find_constants(TRAIN) if knob_for(constant)}
+
+    assert turned == TURNED
+    assert found["TOTAL_BATCH_SIZE"] == 2**19
+    assert found["OFFSET"] == -0.5
+    assert "EVAL_BATCH_SIZE" not in found
+
+
+def test_a_proposal_changes_what_its_idea_and_memo_say() -> None:
+    context = context_for(TRAIN)
+    proposal = propose(context)
+    after = apply_edits(context.files, proposal.edits)["train.py"]
+
+    before_lines, after_lines = TRAIN.split("\n"), after.split("\n")
+    differing = [(a, b) for a, b in zip(before_lines, after_lines, strict=True) if a != b]
+    assert len(differing) == len(proposal.memo["changed"]) in (1, 2)
+    for name, value in proposal.memo["changed"].items():
+        assert name in proposal.description
+        assert proposal.memo["params"][name] == value
+        assert {c.name: c.value for c in find_constants(after)}[name] == value
+    assert "→" in proposal.description
+    assert "not an LLM" in proposal.hypothesis
+
+
+def test_the_same_history_gives_the_same_proposal_and_another_seed_another() -> None:
+    proposals = [propose(context_for(TRAIN, seed=seed)) for seed in (3, 3, 4, 5, 6)]
+
+    assert proposals[0] == proposals[1]
+    assert len({proposal.description for proposal in proposals}) > 1
+
+
+def test_nothing_is_repeated_and_every_value_stays_within_reach() -> None:
+    history: tuple[Past, ...] = ()
+    seen = set()
+    for number in range(1, 40):
+        proposal = propose(context_for(TRAIN, history))
+        changed: Mapping[str, float] = proposal.memo["changed"]
+        combination = tuple(sorted(changed.items()))
+        assert combination not in seen
+        seen.add(combination)
+        for name, value in changed.items():
+            check_reach(name, value)
+        history += (past_of(number, proposal, 1.5 + number / 100),)
+    assert {name for combination in seen for name, _ in combination} >= {"MATRIX_LR", "UNEMBEDDING_LR", "ADAM_BETA2"}
+
+
+def check_reach(name: str, value: float) -> None:
+    base = {constant.name: constant.value for constant in find_constants(TRAIN)}[name]
+    assert type(value) is type(base)
+    assert value != base
+    if name in ("DEPTH", "HEAD_DIM", "TOTAL_BATCH_SIZE"):
+        assert value in (base // 2, base * 2)
+    elif name == "WARMUP_RATIO":
+        assert 0 < value <= 0.2
+    else:
+        assert 0.5 <= value / base <= 2
+    if 0 <= base <= 1:
+        assert 0 <= value <= 1
+    if isinstance(value, float):
+        assert value == float(f"{value:.3g}")
+
+
+def test_it_climbs_towards_better_scores() -> None:
+    """On a smooth score, 40 proposals find most of what the two learning rates have to give."""
+    source, best, history = "MATRIX_LR = 0.04\nEMBEDDING_LR = 0.2\n", 99.0, ()
+    best_number = 0
+    for number in range(1, 41):
+        context = context_for(source, history, best_number=best_number, best_score=None if best == 99 else best)
+        proposal = propose(context)
+        params = proposal.memo["params"]
+        score = 1 + math.log2(params["MATRIX_LR"] / 0.1) ** 2 + math.log2(params["EMBEDDING_LR"] / 0.5) ** 2
+        history += (past_of(number, proposal, score),)
+        if score < best:
+            source, best, best_number = apply_edits(context.files, proposal.edits)["train.py"], score, number
+
+    assert best < 1.1  # 4.5 at the start
+
+
+def test_a_higher_score_can_be_the_better_one() -> None:
+    history: tuple[Past, ...] = ()
+    for number in range(1, 30):
+        proposal = propose(context_for("MATRIX_LR = 0.04\n", history, lower_is_better=False, best_score=0.04))
+        history += (past_of(number, proposal, proposal.memo["params"]["MATRIX_LR"]),)
+
+    values = [past.memo["params"]["MATRIX_LR"] for past in history]
+    assert sum(value > 0.04 for value in values[10:]) > 14
+
+
+def test_a_size_that_failed_is_not_tried_again() -> None:
+    source = "DEPTH = 3\nMATRIX_LR = 0.04\n"
+    failed = Past(1, "idea", "failed", "crash", "", memo={"params": {"DEPTH": 6}, "changed": {"DEPTH": 6}})
+    history: tuple[Past, ...] = (failed,)
+    for number in range(2, 25):
+        proposal = propose(context_for(source, history))
+        assert "DEPTH" not in proposal.memo["changed"]
+        history += (past_of(number, proposal, 1.5),)
+
+
+@pytest.mark.parametrize("state", ["training", "cancelled", "failed"])
+def test_an_experiment_without_a_score_is_not_repeated_either(state: str) -> None:
+    source = "LAYERS = 3\n"  # one move is possible: 6
+    past = Past(1, "idea", state, "worker_lost", "", memo={"params": {"LAYERS": 6}, "changed": {"LAYERS": 6}})
+
+    with pytest.raises(ResearcherError, match="found nothing new"):
+        propose(context_for(source, (past,)))
+
+
+@pytest.mark.parametrize("params", [None, 3, "x", {"MATRIX_LR": "high"}, {"MATRIX_LR": None}, {"MATRIX_LR": -1}])
+def test_a_memo_that_is_not_its_own_does_no_harm(params: object) -> None:
+    past = Past(1, "idea", "discarded", "", "", score=1.6, memo={"params": params, "changed": params})
+
+    assert propose(context_for(TRAIN, (past,))).edits
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"train.py": "x = 1\n"}, "no numeric UPPER_CASE constants"),
+        ({"notes.md": "LR = 1.0"}, "No editable file ends in .py"),
+        ({"train.py": "LR = = 1"}, "is no Python"),
+    ],
+)
+def test_where_there_is_nothing_to_turn_it_says_what_to_do(files: dict[str, str], message: str) -> None:
+    with pytest.raises(ResearcherError, match=message):
+        propose(context_for("", files=files))
+
+
+def test_lines_that_occur_twice_are_edited_in_the_right_place() -> None:
+    source = '"""\nLR = 0.5\n"""\nLR = 0.5\nB = 1\n'
+    (constant, _) = find_constants(source)
+    (block,) = edit_blocks("train.py", source, [constant], {"LR": 0.25})
+
+    edits = parse_reply(block, ["train.py"]).edits
+    assert apply_edits({"train.py": source}, edits)["train.py"] == '"""\nLR = 0.5\n"""\nLR = 0.25\nB = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "scale"),
+    [
+        ("MATRIX_LR", 0.6, Scale.FACTOR),
+        ("ADAM_BETA1", 0.9, Scale.COMPLEMENT),
+        ("WARMUP_RATIO", 0.0, Scale.LINEAR),
+        ("WARMDOWN_RATIO", 1.0, Scale.LINEAR),
+        ("DEPTH", 7, Scale.DOUBLE),
+        ("MLP_RATIO", 4, Scale.DOUBLE),
+        ("STEPS", 5, Scale.FACTOR),
+        ("OFFSET", -2.0, Scale.FACTOR),
+    ],
+)
+def test_a_knob_returns_to_the_coordinate_it_came_from(name: str, value: float, scale: Scale) -> None:
+    knob = knob_for(Constant(name, value, str(value), 0, 0))
+
+    assert knob is not None
+    assert knob.scale is scale
+    assert knob.value_at(knob.coordinate_of(value)) == value
+    for x in (knob.low, knob.high):
+        assert knob.coordinate_of(knob.value_at(x)) == pytest.approx(x, abs=0.1)
+    assert knob.low <= knob.coordinate_of(1e9) <= knob.high
+
+
+def test_the_template_can_be_swept() -> None:
+    source = TEMPLATE.read_text()
+    history: tuple[Past, ...] = ()
+    for number in range(1, 6):
+        context = context_for(source, history)
+        proposal = propose(context)
+        assert apply_edits(context.files, proposal.edits)["train.py"] != source
+        history += (past_of(number, proposal, 1.5),)
+
+
+def test_choose_knows_its_researchers() -> None:
+    assert choose("sweep").label == "built-in sweep (optuna, no LLM)"
+    assert choose("litellm", model="openai/gpt-5").can_repair
+    for kind, model in (("litellm", ""), ("magic", "")):
+        with pytest.raises(ResearcherError, match="program page"):
+            choose(kind, model=model)
