@@ -49,7 +49,8 @@ def _announce(sender: Any, **_: object) -> None:
     for queue in queues:
         threading.Thread(target=presence.announce, args=(queue, _ended), daemon=True).start()
     if "think" in queues:  # beat as a thread: `worker --beat` would fork 70 MB that outlive a killed worker
-        EmbeddedService(sender.app, thread=True, scheduler_cls="celery.beat:Scheduler").start()
+        beat: Any = EmbeddedService(sender.app, thread=True, scheduler_cls="celery.beat:Scheduler")
+        beat.start()
 
 
 @signals.worker_shutting_down.connect

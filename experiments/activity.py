@@ -28,7 +28,7 @@ class Item:
 class Activity:
     now: list[Item] = field(default_factory=list)  # shown in full
     coming: list[Item] = field(default_factory=list)  # one line each
-    last: Experiment | None = None
+    last: Item | None = None
     best: Experiment | None = None
     idle: str = ""  # nothing is under way: what will come
 
@@ -40,10 +40,11 @@ def activity(run: Run) -> Activity:
     items = [Item(experiment, _waits_for(run, experiment, on_device)) for experiment in live]
     now = [item for item in items if item.experiment.state in _BIG] or items[:1]
     best = light.filter(state=State.KEPT).order_by("-number").first()
+    last = light.filter(finished_at__isnull=False).select_related("parent").order_by("-finished_at", "-number").first()
     return Activity(
         now=now,
         coming=[item for item in items if item not in now],
-        last=light.filter(finished_at__isnull=False).order_by("-finished_at", "-number").first(),
+        last=Item(last) if last else None,
         best=best,
         idle="" if items else _idle(run),
     )
@@ -71,7 +72,7 @@ def _no_worker(queue: str) -> str:
         return "Redis does not answer, so no worker can be asked. Start it; the run goes on by itself."
     if found:
         return ""
-    return f"No {queue} worker is running. Start one with `python manage.py up`; the run goes on by itself."
+    return f"No {queue} worker is running. Start one with: python manage.py up. The run then goes on by itself."
 
 
 def _idle(run: Run) -> str:

@@ -14,7 +14,7 @@ from pygments.token import STANDARD_TYPES
 from pygments.util import ClassNotFound
 
 MAX_HIGHLIGHT = 200_000  # characters of a hunk; above it stays plain
-MAX_COMPARED = 2_000_000  # word pairs compared in one diff; above it lines get no marks
+MAX_COMPARED = 300_000  # word pairs compared in one diff; above it lines get no marks
 
 _WORD = re.compile(r"\d[\d_.]*(?:[eE][+-]?\d+)?|\w+|\s+|[^\w\s]")
 # What an eye cannot see or what turns the line around: control, bidi and zero-width characters
@@ -38,10 +38,10 @@ class Pairing:
 
     def differences(self, old: str, new: str) -> tuple[Ranges, Ranges] | None:
         """Ranges that differ in both lines; None when they have too little in common to be a pair."""
-        a, b = _WORD.findall(old), _WORD.findall(new)
-        self.left -= len(a) * len(b)
         if self.left < 0:
             return None
+        a, b = _WORD.findall(old), _WORD.findall(new)
+        self.left -= len(a) * len(b)
         matcher = SequenceMatcher(lambda word: word.isspace(), a, b, autojunk=False)
         if matcher.ratio() < 0.5:
             return None

@@ -48,6 +48,10 @@ class Tiles:
     ends_at: datetime | None
     ends_by: str  # experiments | deadline | ""
 
+    @property
+    def done(self) -> int:
+        return self.total - self.live
+
 
 def tiles(run: Run, now: datetime) -> Tiles:
     return summarize(run, rows_of(run), now)

@@ -73,11 +73,17 @@ class Installation:
         return (self.var / "console").read_text(errors="replace")
 
     def start(self) -> None:
+        self.start_process()
+        self.wait_ready()
+
+    def start_process(self) -> None:
         with (self.var / "console").open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up"], cwd=ROOT, env=self.env, stdout=out, stderr=out,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )
+
+    def wait_ready(self) -> None:
         wait_for(lambda: "Sign in" in self.console.rpartition("data in")[2] or self.process.poll() is not None, 90)
         assert self.process.poll() is None, self.console
 
@@ -116,6 +122,12 @@ class Installation:
             f"budget_seconds={budget}, grace_seconds=20, **{fields!r})\n"
             f"print(tasks.start_run(p, {tag!r}, by='test', **{options!r}).pk)"
         ))
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.health())
+        except OSError:
+            return False
 
     def health(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:

@@ -1,4 +1,4 @@
-"""Holds one training: its deadline, its output, its result. A process of its own, so that no worker's death costs a training.
+"""Holds one training: its deadline, output and result. A process of its own: no worker's death costs a training.
 
     python -I trainer/shim.py WORKSPACE
 
@@ -67,10 +67,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock on this file."""
+    """Whether a living process holds the lock on this file. Asked with a shared lock: askers do not see each other."""
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -78,6 +78,19 @@ def is_locked(path: Path) -> bool:
             return True
         raise
     return False
+
+
+def try_lock(file: IO[Any], *, seconds: float = 0.0) -> bool:
+    """Take the lock, trying for so long: is_locked, asked elsewhere, holds it for a moment."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= until:
+                return False
+        time.sleep(0.02)
 
 
 def die_with_parent() -> None:
@@ -141,22 +154,18 @@ class Shim:
     def run(self) -> Result:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._say_state(child=None)  # before the wait for the device: who cancels needs our pid
         if sys.platform == "linux":  # orphaned grandchildren come to us, so that we can end them
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
         with Path(self.spec.device_lock).open("a") as device:
-            while not self._try_lock(device):
+            while not try_lock(device):
                 if self.stopped:
                     return Result("stopped", None, 0.0)
                 time.sleep(0.05)
             return self._train()
 
-    @staticmethod
-    def _try_lock(file: IO[Any]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+    def _say_state(self, *, child: int | None) -> None:
+        write_json(self.workspace / "state.json", {"pid": os.getpid(), "child": child, "started_at": time.time()})
 
     def _train(self) -> Result:
         started = time.monotonic()
@@ -173,9 +182,7 @@ class Shim:
             )
         except OSError as error:
             return Result("error", None, 0.0, f"The command could not be started: {error}")
-        write_json(
-            self.workspace / "state.json", {"pid": os.getpid(), "child": process.pid, "started_at": time.time()}
-        )
+        self._say_state(child=process.pid)
         ended, detail = "exit", ""
         try:
             ended = self._follow(process, started)
@@ -253,9 +260,7 @@ class Shim:
 def main(folder: str) -> int:
     workspace = Path(folder)
     with (workspace / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(lock, seconds=1.0):
             return 3  # another shim holds this workspace
         if (workspace / "result.json").exists():
             return 0

@@ -111,6 +111,7 @@ def adopt_branch(run: Run, *, by: str) -> Experiment:
     if not outside or best is None:
         raise StateError("There is no commit to adopt on the branch. Use Restore.")
     with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run.pk)
         made = Experiment.objects.create(
             run=run, number=run.next_number(), kind=Kind.MANUAL, state=State.READY, parent=best, commit=outside,
             description=f"Adopted from outside: {outside[:7]}", seed=run.seed, brief=run.program.brief,
@@ -118,7 +119,7 @@ def adopt_branch(run: Run, *, by: str) -> Experiment:
         )
         workspace.set_ref(made.ref, outside)
         run.record(by, f"#{made.number} created", why=made.description)
-    restore_branch(run, by=by)
+        restore_branch(run, by=by)
     return made
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.db import transaction
+
 from experiments.loop.errors import BranchMoved, MergeConflict
 from experiments.loop.workspace import ZERO, Workspace
 from experiments.models import Experiment, Run
@@ -52,20 +54,22 @@ def refit(experiment: Experiment, best: Experiment) -> None:
 
 def sync_branch(run: Run) -> None:
     """Set the branch to the best. Pauses the run when somebody else has moved it; their work is never reset."""
-    workspace = Workspace(run.program.repo)
-    ref, best = f"refs/heads/{run.branch}", run.best
-    wanted, found = (best.commit if best else run.base_commit), workspace.ref(f"refs/heads/{run.branch}")
-    if found != wanted:
-        try:
-            if found != run.tip and run.tip:
-                raise BranchMoved(found)
-            workspace.set_ref(ref, wanted, found or ZERO)
-        except BranchMoved as moved:
-            _ask(run, moved.found)
-            return
-    if run.tip != wanted:
-        run.tip = wanted
-        run.save(update_fields=["tip"])
+    with transaction.atomic():
+        # one at a time, and with the tip of now: two at once would take each other for somebody outside
+        run.refresh_from_db(from_queryset=Run.objects.select_for_update())
+        workspace, ref, best = Workspace(run.program.repo), f"refs/heads/{run.branch}", run.best
+        wanted, found = (best.commit if best else run.base_commit), workspace.ref(ref)
+        if found != wanted:
+            try:
+                if found != run.tip and run.tip:
+                    raise BranchMoved(found)
+                workspace.set_ref(ref, wanted, found or ZERO)
+            except BranchMoved as moved:
+                _ask(run, moved.found)
+                return
+        if run.tip != wanted:
+            run.tip = wanted
+            run.save(update_fields=["tip"])
 
 
 def _ask(run: Run, found: str) -> None:
@@ -74,7 +78,7 @@ def _ask(run: Run, found: str) -> None:
         run.pause(
             by="loop", now=False, reason="branch_moved",
             why=f"{run.branch} was moved from outside to {where}; we had set it to {run.tip[:7]}. "
-            "Adopt trains that commit as an experiment; Restore sets the branch back (the other commit stays as a ref).",
+            "Adopt trains that commit as an experiment; Restore sets the branch back (that commit stays as a ref).",
         )
 
 

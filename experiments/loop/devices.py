@@ -1,4 +1,4 @@
-"""Which devices this machine trains on, and which is free. The lock of a device is held by the shim, not by a worker."""
+"""Which devices this machine trains on, and which is free. A device's lock is held by the shim, not by a worker."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -22,12 +22,13 @@ from experiments.loop import chain, devices, training, verdict
 from experiments.loop.errors import MergeConflict, StageError
 from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context
-from experiments.models import Experiment
-from experiments.researcher.base import Message, Proposal, Researcher, ResearcherError
+from experiments.loop.workspace import Workspace
+from experiments.models import Experiment, Run
+from experiments.researcher.base import Message, Proposal, Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.choose import choose
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
 from experiments.researcher.prompt import build_prompt, repair_message
-from experiments.states import Failure, Kind, Mode, StaleState, State
+from experiments.states import Failure, Kind, Mode, StaleState, State, StateError
 from trainer.output import Summary, classify_failure, parse_summary
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,11 @@ def stage(experiment: Experiment) -> Iterator[None]:
         log.info("let go: %s", error)
     except StageError as error:
         _fail(experiment, error.reason, error.detail)
+    except ResearcherAway as error:
+        _fail(experiment, Failure.RESEARCHER_ERROR, str(error))
+    except ResearcherError as error:
+        _fail(experiment, Failure.RESEARCHER_ERROR, str(error))
+        _pause(experiment, "researcher", str(error))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             experiment.release()
@@ -58,11 +64,18 @@ def stage(experiment: Experiment) -> Iterator[None]:
         raise
 
 
-def _fail(experiment: Experiment, reason: Failure, detail: str, **fields: Any) -> None:
+def _fail(experiment: Experiment, reason: Failure, detail: str) -> None:
     try:
-        experiment.fail(reason, detail, by="loop", **fields)
+        experiment.fail(reason, detail, by="loop")
     except StaleState as error:
         log.info("let go: %s", error)
+
+
+def _pause(experiment: Experiment, reason: str, why: str) -> None:
+    try:
+        experiment.run.pause(by="loop", now=False, reason=reason, why=why)
+    except StateError as error:
+        log.info("not paused: %s", error)
 
 
 # 1. Propose
@@ -78,19 +91,22 @@ def propose(experiment_id: int) -> None:
         parent = run.best or experiment.parent
         assert parent is not None, "an idea is created on the baseline"
         experiment.brief = program.brief
-        researcher = choose(program.researcher, model=program.model, api_base=program.api_base)
+        researcher = choose(
+            program.researcher, model=program.model, api_base=program.api_base,
+            timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
+        )
         with heartbeat(experiment) as lease:
             writer = ReplyWriter(experiment, lease.check)
             proposal, files = _ask(experiment, parent, researcher, writer, lease)
             commit = chain.commit_files(experiment, parent, files, proposal.description)
-            diff = chain.Workspace(program.repo).diff(parent.commit, commit)
+            diff = Workspace(program.repo).diff(parent.commit, commit)
         mode = Mode(type(run).objects.values_list("mode", flat=True).get(pk=run.pk))
         experiment.move_to(
             State.REVIEWING if mode.reviews_diffs else State.READY,
             by=researcher.label, why=proposal.description,
             parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
             hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
-            tokens_in=writer.tokens_in, tokens_out=writer.tokens_out, cost=writer.cost, proposed_at=timezone.now(),
+            proposed_at=timezone.now(),
         )
 
 
@@ -102,10 +118,7 @@ def _ask(
     messages = build_prompt(context)
     _store_prompt(experiment, messages)
     for repairs_left in range(EDIT_REPAIRS if researcher.can_repair else 0, -1, -1):
-        try:
-            text = writer.take(researcher.reply(messages, context))
-        except ResearcherError as error:
-            raise StageError(Failure.RESEARCHER_ERROR, str(error)) from error
+        text = writer.take(researcher.reply(messages, context))
         lease.check()
         try:
             proposal = parse_reply(text, context.files.keys())
@@ -152,6 +165,7 @@ def _begin(experiment: Experiment) -> bool:
     """Lay out the workspace and start the shim; False when the edit no longer fits the best."""
     best = experiment.run.best
     with heartbeat(experiment):
+        training.end_orphans()
         if best is not None and experiment.parent_id != best.pk and not _refit(experiment, best):
             return False
         training.prepare_data(experiment)
@@ -185,6 +199,7 @@ def _adopt(experiment: Experiment) -> bool:
 def _lost(experiment: Experiment) -> None:
     """The shim died and took the training with it: once is tried again, twice is a failure."""
     training.sweep(training.folder_of(experiment))
+    training.remove(experiment)
     if experiment.losses:
         raise StageError(
             Failure.WORKER_LOST, "The training's supervising process died twice. Was it killed, or is memory short?"
@@ -193,30 +208,32 @@ def _lost(experiment: Experiment) -> None:
 
 
 def _let_go(experiment: Experiment) -> None:
-    """Either this worker ends (the shim goes on, the next worker adopts it), or the row has moved: then it is over."""
+    """Either this worker ends (the shim goes on, the next worker adopts it), or the row has moved: then it is over.
+
+    Unless we were taken for dead: then another worker follows this very training.
+    """
     if stopping.is_set():
         experiment.release()
-        return
-    training.stop(experiment)
-    training.remove(experiment)
+    elif not training.is_wanted(experiment.workspace):
+        training.stop(experiment)
+        training.remove(experiment)
 
 
 def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
-    summary, ended = parse_summary(outcome.log), outcome.result.ended
-    if ended == "stopped":  # by the shutdown of this machine's processes: not the training's fault
+    """Store the result, then remove the files: a database that is away for a while costs nothing."""
+    summary, now = parse_summary(outcome.log), timezone.now()
+    failure = _failure(experiment, outcome, summary)
+    if outcome.result.ended == "stopped":  # by the shutdown of this machine's processes: not the training's fault
         experiment.requeue(by="loop", why="stopped with the server")
-        return
-    try:
-        failure, now = _failure(experiment, outcome, summary), timezone.now()
-        if failure:
-            _fail(experiment, failure.reason, failure.detail, trained_at=now)
-            return
+    elif failure:
+        experiment.fail(failure.reason, failure.detail, by="loop", trained_at=now)
+    else:
         assert summary is not None
         values = {key: value for key, value in asdict(summary).items() if isinstance(value, int | float)}
         experiment.move_to(State.EVALUATING, by="loop", score=summary.val_bpb, summary=values, trained_at=now)
-    finally:
-        training.remove(experiment)
-    decide(experiment.pk)
+    training.remove(experiment)
+    if experiment.state == State.EVALUATING:
+        decide(experiment.pk)
 
 
 def _failure(experiment: Experiment, outcome: training.Outcome, summary: Summary | None) -> StageError | None:
@@ -250,9 +267,10 @@ def decide(experiment_id: int) -> None:
     experiment = load(experiment_id)
     if experiment.state != State.EVALUATING or not experiment.claim(presence.me()):
         return
-    with stage(experiment):
+    with stage(experiment), transaction.atomic():
         assert experiment.score is not None
-        run, best = experiment.run, experiment.run.best
+        run = Run.objects.select_for_update().get(pk=experiment.run_id)  # two verdicts at once share no best
+        best = run.best
         ruling = verdict.classic(
             experiment.score, best.score if best else None, best_number=best.number if best else None,
             lines=experiment.lines_changed, lower_is_better=run.program.lower_is_better,
@@ -272,16 +290,15 @@ def decide(experiment_id: int) -> None:
 
 def _try_on_best(experiment: Experiment, best: Experiment, why: str) -> None:
     """It won, but over a parent that is no longer the best: the same change is tried on the best of now."""
-    with transaction.atomic():
-        again = create_on(experiment, best)
-        experiment.move_to(
-            State.DISCARDED, by="verdict", why=f"{why}; tried again on #{best.number} as #{again.number}",
-            detail=f"{why}. It was trained on #{experiment.parent.number if experiment.parent else '?'}, "
-            f"which is no longer the best: tried again on #{best.number} as #{again.number}.",
-        )
+    again = _create_on(experiment, best)
+    experiment.move_to(
+        State.DISCARDED, by="verdict", why=f"{why}; tried again on #{best.number} as #{again.number}",
+        detail=f"{why}. It was trained on #{experiment.parent.number if experiment.parent else '?'}, "
+        f"which is no longer the best: tried again on #{best.number} as #{again.number}.",
+    )
 
 
-def create_on(experiment: Experiment, best: Experiment) -> Experiment:
+def _create_on(experiment: Experiment, best: Experiment) -> Experiment:
     run = experiment.run
     again = Experiment.objects.create(
         run=run, number=run.next_number(), kind=Kind.REBASE, state=State.READY, parent=experiment.parent,

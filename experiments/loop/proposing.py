@@ -87,8 +87,6 @@ class ReplyWriter:
         self.experiment, self.check = experiment, check
         self.cursor = stream.cursor(experiment, stream.REPLY)
         self.waiting, self.flushed_at = "", 0.0
-        self.tokens_in = self.tokens_out = 0
-        self.cost: float | None = None
 
     def take(self, pieces: Iterator[Piece]) -> str:
         """All of one reply. `check` is called on the way and may raise to give up."""
@@ -97,18 +95,24 @@ class ReplyWriter:
             self.check()
             match piece:
                 case Text():
-                    text += piece.text
-                    self.write(piece.text)
+                    clean = _storable(piece.text)
+                    text += clean
+                    self.write(clean)
                 case Restart():
                     text = ""
                     self.say(piece.why)
                 case Usage():
-                    self.tokens_in += piece.tokens_in
-                    self.tokens_out += piece.tokens_out
-                    if piece.cost is not None:
-                        self.cost = (self.cost or 0.0) + piece.cost
+                    self.count(piece)
         self.flush()
         return text
+
+    def count(self, usage: Usage) -> None:
+        """Stored at once: a reply that leads to nothing has its price too."""
+        row = self.experiment
+        row.tokens_in, row.tokens_out = row.tokens_in + usage.tokens_in, row.tokens_out + usage.tokens_out
+        if usage.cost is not None:
+            row.cost = (row.cost or 0.0) + usage.cost
+        row.save(update_fields=["tokens_in", "tokens_out", "cost"])
 
     def say(self, line: str) -> None:
         """A word of ours between the researcher's."""
@@ -122,6 +126,11 @@ class ReplyWriter:
 
     def flush(self) -> None:
         if self.waiting:
-            end = self.cursor + len(self.waiting.encode(errors="replace"))
-            stream.append(self.experiment, stream.REPLY, self.cursor, end, self.waiting.replace("\0", ""))
+            end = self.cursor + len(self.waiting.encode())
+            stream.append(self.experiment, stream.REPLY, self.cursor, end, self.waiting)
             self.cursor, self.waiting, self.flushed_at = end, "", time.monotonic()
+
+
+def _storable(text: str) -> str:
+    """Without what a database cannot hold: NUL, and halves of surrogate pairs."""
+    return text.encode(errors="replace").decode().replace("\0", "")

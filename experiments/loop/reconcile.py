@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from experiments import presence
-from experiments.loop import chain
+from experiments.loop import chain, training
 from experiments.loop.proposing import crash_to_repair
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
@@ -29,6 +29,7 @@ REPAIRABLE = frozenset({Program.Researcher.LITELLM})
 
 
 def tick(enqueue: Enqueue) -> None:
+    training.end_orphans()
     open_runs = Run.objects.filter(~Q(state=RunState.ENDED) | Q(experiments__state__in=LIVE)).distinct()
     for run_id in open_runs.values_list("pk", flat=True):
         try:
@@ -72,16 +73,17 @@ def _guard(run: Run) -> None:
     free_mb = shutil.disk_usage(settings.VAR_DIR).free // 2**20
     streak = _failures_in_a_row(run)
     disk_full = streak[:1] and streak[0].reason == Failure.DISK_FULL
+    baseline = next((row for row in streak if row.kind == Kind.BASELINE), None)
     if free_mb < settings.MIN_FREE_MB or disk_full:
         run.pause(
             by="loop", now=False, reason="disk_full",
             why=f"The disk is nearly full: {free_mb} MB left for var/, {settings.MIN_FREE_MB} needed. "
             "Free some space, then resume. Nothing is lost.",
         )
-    elif streak and streak[0].kind == Kind.BASELINE:
+    elif baseline:
         run.pause(
             by="loop", now=False, reason="baseline_failed",
-            why=f"The unchanged program does not train: {streak[0].reason}. Look at #{streak[0].number}, mend it, "
+            why=f"The unchanged program does not train: {baseline.reason}. Look at #{baseline.number}, mend it, "
             "then resume: the baseline is trained again.",
         )
     elif len(streak) >= settings.BREAKER_FAILURES:
@@ -117,11 +119,10 @@ def _end_at_limit(run: Run) -> None:
 
 def _create_next(run: Run) -> None:
     """Keep one experiment in the pipeline ahead of each lane: while one trains, the next is being proposed."""
+    foundation = run.best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
     waiting = run.experiments.filter(state__in=LIVE - ON_DEVICE).count()
-    if waiting >= run.lanes or run.limit_reached():
-        return
-    best = run.best
-    foundation = best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
+    if run.limit_reached() or (foundation is not None and waiting >= run.lanes):
+        return  # without a foundation, what waits cannot train: a failed baseline is tried again
     number = run.next_number()
     if foundation is None:
         baseline = Experiment.objects.create(

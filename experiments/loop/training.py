@@ -25,7 +25,7 @@ from experiments.loop import devices
 from experiments.loop.errors import StageError
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, stream
-from experiments.states import Failure
+from experiments.states import Failure, State
 from trainer.output import LineSplitter, Point, is_whole_step, parse_step, strip_controls
 from trainer.shim import Result, Spec, is_locked, read_json, write_json
 
@@ -145,6 +145,18 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get("AUTORESEARCH_WORKSPACE") == str(folder):
                 process.kill()
+
+
+def is_wanted(workspace: str) -> bool:
+    return Experiment.objects.filter(workspace=workspace, state=State.TRAINING).exists()
+
+
+def end_orphans() -> None:
+    """End trainings on this machine that were called off while no worker followed them, and clear their folders."""
+    for folder in Path(settings.WORK_DIR).glob("*"):
+        if not is_wanted(folder.name):
+            stop_folder(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove(experiment: Experiment) -> None:

@@ -1,4 +1,4 @@
-"""The only caller of git. Bare repositories and plumbing: no work tree, no shared index, nothing a training could poison."""
+"""The only caller of git. Bare repositories and plumbing: no work tree, no index a training could poison."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ class Workspace:
 
     def _git(self, *args: str, stdin: bytes | None = None, index: str = "", raw: bool = False) -> str | bytes:
         """Run one git command here. Raises git.GitCommandError with git's own words."""
-        command = git.Git(str(self.path))
+        command, scratch = git.Git(str(self.path)), {"GIT_INDEX_FILE": index} if index else {}
         command.update_environment(
             GIT_DIR=str(self.path), GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL=os.devnull, GIT_TERMINAL_PROMPT="0",
             GIT_ATTR_NOSYSTEM="1", LC_ALL="C.UTF-8", GIT_AUTHOR_NAME=_PERSON[0], GIT_AUTHOR_EMAIL=_PERSON[1],
-            GIT_COMMITTER_NAME=_PERSON[0], GIT_COMMITTER_EMAIL=_PERSON[1], **({"GIT_INDEX_FILE": index} if index else {}),
+            GIT_COMMITTER_NAME=_PERSON[0], GIT_COMMITTER_EMAIL=_PERSON[1], **scratch,
         )
         options = [part for key, value in _SAFE.items() for part in ("-c", f"{key}={value}")]
         with tempfile.TemporaryFile() as source:
             source.write(stdin or b"")
             source.seek(0)
-            return command.execute(  # type: ignore[no-any-return]
+            answer = command.execute(
                 ["git", *options, *args], istream=source, strip_newline_in_stdout=False, stdout_as_string=not raw
             )
+        assert isinstance(answer, str | bytes)
+        return answer
 
     def _line(self, *args: str, stdin: bytes | None = None, index: str = "") -> str:
         return str(self._git(*args, stdin=stdin, index=index)).strip()

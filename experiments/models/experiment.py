@@ -80,7 +80,7 @@ class Experiment(models.Model):
         old = State(self.state)
         check_move(old, new)
         values: dict[str, Any] = {"state": new, "worker": "", "heartbeat_at": None, **fields}
-        if new not in LIVE and "finished_at" not in values:
+        if new not in LIVE and self.finished_at is None:  # a roll back is no second end
             values["finished_at"] = timezone.now()
         with transaction.atomic():
             if not Experiment.objects.filter(pk=self.pk, state=old, attempt=self.attempt).update(**values):
@@ -148,6 +148,9 @@ class Experiment(models.Model):
         if self.state == State.REVIEWING:
             self.move_to(State.READY, by=by, why="approved")
         elif self.state == State.CONFIRMING:
+            best = self.run.best
+            if best is not None and best.pk != self.parent_id:
+                raise StateError(f"#{self.number} does not change #{best.number}, the best of now. Roll to its parent first.")
             self.move_to(State.KEPT, by=by, why="confirmed by hand", detail=self.detail)
         else:
             raise StateError(f"#{self.number} is {self.state}: there is nothing to approve.")

@@ -77,15 +77,19 @@ class Run(models.Model):
     def pause(self, *, by: str, now: bool, reason: str = "by_hand", why: str = "") -> None:
         """Start nothing new; with `now`, end what trains at once: it trains again after a resume."""
         with transaction.atomic():
-            self.move_to(RunState.PAUSED, by=by, reason=reason, why=why or ("Paused by hand. Resume when ready."))
+            if not (now and self.state == RunState.PAUSED):  # it was paused after this one, and now at once
+                self.move_to(RunState.PAUSED, by=by, reason=reason, why=why or "Paused by hand. Resume when ready.")
             if now:
                 for experiment in self.experiments.filter(state=State.TRAINING):
                     experiment.requeue(by=by, why="the run was paused")
 
     def resume(self, *, by: str) -> None:
-        """Go on from a pause or an end. Raises StateError while a limit is still reached."""
+        """Go on from a pause or an end. Raises StateError while a limit is still reached.
+
+        The last experiments of all that were allowed may be finished.
+        """
         limit = self.limit_reached()
-        if limit:
+        if limit and (limit[0] != "experiments" or not self.experiments.filter(state__in=LIVE).exists()):
             raise StateError(f"{limit[1]} Raise the limit first, then resume.")
         self.move_to(RunState.ACTIVE, by=by, why="resumed", resumed_at=timezone.now(), ended_at=None)
         Run.objects.filter(pk=self.pk).update(detail="")

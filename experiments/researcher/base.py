@@ -8,7 +8,11 @@ from typing import Any, Protocol
 
 
 class ResearcherError(Exception):
-    """No usable reply could be had. The text says what is wrong and what to do next; it is shown to people."""
+    """No reply can be had until a person acts. The text says what is wrong and what to do next; it is shown to people."""
+
+
+class ResearcherAway(ResearcherError):
+    """No reply could be had this time; asking again later may help by itself."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .base import Context, Message, Piece, ResearcherError, Restart, Text, Usage
+from .base import Context, Message, Piece, ResearcherAway, ResearcherError, Restart, Text, Usage
 from .llm_errors import OR_THE_SWEEP, TryAgain, explain, key_name
 from .redact import redact
 
@@ -55,7 +55,7 @@ class LiteLLM:
                 return
             except TryAgain as failure:
                 if number == self._tries:
-                    raise ResearcherError(
+                    raise ResearcherAway(
                         f"{self.model} gave no reply in {self._tries} tries; the last: {failure.why}. "
                         f"Check the provider and its limits, then resume the run, {OR_THE_SWEEP}"
                     ) from failure

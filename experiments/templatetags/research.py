@@ -31,6 +31,10 @@ FAILURES: dict[str, str] = {
     Failure.TAMPERED: "score tampered with", Failure.LEAK: "saw the answers", Failure.WORKER_LOST: "worker lost",
     Failure.DISK_FULL: "disk full",
 }  # fmt: skip
+REASONS = {
+    "experiments": "all experiments are done", "circuit_breaker": "too many failures in a row",
+    "branch_moved": "the branch was moved from outside", "disk_full": "the disk is full",
+}  # fmt: skip
 STEPS = ("proposed", "approved", "training", "scored", "verdict")
 _STEP_OF = {
     State.PROPOSING: 0, State.REVIEWING: 1, State.READY: 2, State.TRAINING: 2, State.EVALUATING: 3, State.CONFIRMING: 4,
@@ -67,6 +71,14 @@ def ago(at: datetime | None, never: str = "—") -> str | SafeString:
     )
 
 
+@register.simple_tag
+def clock(at: datetime) -> SafeString:
+    """A time of day; times.js shows it in the reader's own time zone."""
+    local = timezone.localtime(at)
+    html = '<time datetime="{}" data-clock title="{}">{}</time>'
+    return format_html(html, at.isoformat(), f"{local:%Y-%m-%d %H:%M %Z}", f"{local:%H:%M}")
+
+
 @register.filter
 def score(value: float | None) -> str:
     if value is None:
@@ -91,8 +103,9 @@ def gain(percent: float, lower_is_better: bool = True) -> str:
 
 
 @register.filter
-def humanize_reason(reason: str) -> str:
-    return reason.replace("_", " ")
+def reason_words(reason: str) -> str:
+    """Why a run paused or ended."""
+    return REASONS.get(reason, reason.replace("_", " "))
 
 
 @register.filter

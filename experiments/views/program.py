@@ -77,7 +77,8 @@ def save_brief(request: HttpRequest, pk: int) -> HttpResponse:
     unchanged = saved.pk == before.pk
     done = f"Nothing to save: this is version {saved.number}." if unchanged else _saved_as(saved)
     if is_htmx(request):
-        return _brief_again(request, program, form, status=200, done=done, saved=saved)
+        now = BriefForm(initial={"text": saved.text, "based_on": saved.number})
+        return _brief_again(request, program, now, status=200, done=done, saved=saved)
     messages.success(request, done)
     return redirect("program", pk)
 

@@ -2,7 +2,7 @@
 const form = document.querySelector("[data-brief]");
 const editor = form.querySelector("textarea");
 const state = form.querySelector("[data-brief-state]");
-let saved = editor.getAttribute("aria-invalid") || form.querySelector("[role=alert]") ? null : editor.value;
+let saved = editor.getAttribute("aria-invalid") || form.querySelector("[role=alert]") ? null : editor.defaultValue;
 let sent = null;
 
 const isUnsaved = () => editor.value !== saved;
@@ -36,14 +36,14 @@ document.addEventListener("htmx:afterRequest", ({ target }) => {
 });
 
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const { xhr, elt, requestConfig } = event.detail;
+  const { xhr, requestConfig } = event.detail;
   const signedOut = xhr.responseURL && new URL(xhr.responseURL).pathname.startsWith("/sign-in");
   if (signedOut && isUnsaved()) { // page.js would load the sign-in page over the text
     event.stopImmediatePropagation();
     event.detail.shouldSwap = false;
     const answer = document.querySelector("#brief-status .line, #brief-status p");
     if (answer) answer.textContent = "You are signed out and your text is not saved. Sign in in another tab, then save here again.";
-  } else if (xhr.status === 409 && requestConfig.verb === "post" && elt === form) {
+  } else if (xhr.status === 409 && requestConfig.elt === form) {
     event.detail.shouldSwap = true; // a conflict: both texts, not a toast
     event.detail.isError = false;
   }

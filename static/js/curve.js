@@ -23,9 +23,9 @@ function lossAt(points, seconds) {
 
 /** The steep start is cut off: what matters is the rest. */
 function range(...lines) {
-  const losses = lines.flatMap((points) => points.slice(Math.floor(points.length * 0.06)).map((point) => point.loss)).filter((loss) => loss !== null).sort((a, b) => a - b);
+  const losses = lines.flatMap((points) => points.slice(Math.floor(points.length * 0.2)).map((point) => point.loss)).filter((loss) => loss !== null).sort((a, b) => a - b);
   if (losses.length < 2) return undefined;
-  const [low, high] = [losses[0], losses[Math.min(losses.length - 1, Math.floor(losses.length * 0.97))]];
+  const [low, high] = [losses[0], losses[Math.min(losses.length - 1, Math.floor(losses.length * 0.985))]];
   const pad = (high - low || Math.abs(high) || 1) * 0.08;
   return [low - pad, high + pad];
 }

@@ -1,32 +1,51 @@
-// Which keeps of the progress chart get their words beside them: the largest gains first, none over another.
-const LETTER = 6.3;
-const LINE = 18;
+// Which keeps of the progress chart get their words beside them: the best and the largest gains first, none over another.
+const LETTER = 6.2;
+const LINE = 16;
 const MOST = 14;
+const LIFTS = [0, 18, 36, 54, 72, 96];
 
-/** Labels {number, score, text} that collide neither with each other, nor with a keep, nor with the edges. */
+/** Labels {number, score, text, lift}: none hits another, its line, a keep or the edges; `lift` px off its point. */
 export function place(data, layout, element, narrow) {
   const { l, r, t, b } = layout.margin;
   const width = element.clientWidth - l - r;
-  const height = (element.clientHeight - t - b) * 0.92;
+  const height = (element.clientHeight - t - b) * layout.yaxis.domain[1];
   const [x0, x1] = layout.xaxis.range;
   const [y0, y1] = data.range;
+  const up = data.lower_is_better ? -1 : 1;  // into the half that the staircase has left
   const at = (point) => ({ x: ((point.number - x0) / (x1 - x0)) * width, y: (1 - (point.score - y0) / (y1 - y0)) * height });
-  const dots = data.kept.map((point) => ({ ...at(point), point }));
+  const around = (point, size) => { const { x, y } = at(point); return { left: x - size, right: x + size, top: y - size, bottom: y + size, point }; };
+  const keeps = data.kept.map((point) => around(point, 6));
+  const others = data.discarded.map((point) => around(point, 4));
+  const taken = [];
   const placed = [];
-  const gains = data.kept.slice(1).sort((p, q) => Math.abs(q.gain) - Math.abs(p.gain));
-  for (const point of gains) {
-    if (placed.length >= (narrow ? 4 : MOST)) break;
+  const hit = (a, c) => a.left < c.right && c.left < a.right && a.top < c.bottom && c.top < a.bottom;
+  const best = data.kept.at(-1);
+  const order = data.kept.slice(1).sort((p, q) => (q === best) - (p === best) || Math.abs(q.gain) - Math.abs(p.gain));
+
+  for (const point of order) {
+    if (placed.length >= (narrow ? 5 : MOST)) break;
     const dot = at(point);
-    const room = Math.floor((width - dot.x - 8) / LETTER);
-    const most = Math.min(narrow ? 22 : 34, room);
-    if (most < 10) continue;
-    const text = point.text.length > most ? `${point.text.slice(0, most - 1)}…` : point.text;
-    const top = data.lower_is_better ? dot.y - 3 - LINE : dot.y + 3;
-    const box = { left: dot.x + 6, right: dot.x + 8 + text.length * LETTER, top, bottom: top + LINE };
-    const hits = (other) => box.left < other.right && other.left < box.right && box.top < other.bottom && other.top < box.bottom;
-    const onDot = dots.some(({ x, y, point: its }) => its !== point && hits({ left: x - 5, right: x + 5, top: y - 5, bottom: y + 5 }));
-    if (box.top < 0 || box.bottom > height || onDot || placed.some((label) => hits(label.box))) continue;
-    placed.push({ number: point.number, score: point.score, text, box });
+    const wanted = Math.min(narrow ? 24 : 34, point.text.length);
+    const length = Math.min(wanted, Math.floor((width - dot.x - 8) / LETTER));
+    const leftwards = length < Math.min(wanted, 14);  // near the right edge
+    const text = clip(point.text, leftwards ? wanted : length);
+    const size = text.length * LETTER + 4;
+    for (const lift of LIFTS) {
+      const edge = dot.y + up * (lift + 5);
+      const box = { left: leftwards ? dot.x - size : dot.x + 4, right: leftwards ? dot.x + 4 : dot.x + 4 + size, top: up < 0 ? edge - LINE : edge, bottom: up < 0 ? edge : edge + LINE };
+      const line = { left: dot.x - 1, right: dot.x + 1, top: Math.min(dot.y, edge), bottom: Math.max(dot.y, edge) };
+      if (box.top < 0 || box.bottom > height || box.left < 0) continue;
+      if (taken.some((other) => hit(box, other) || (lift && hit(line, other)))) continue;
+      if (keeps.some((keep) => keep.point !== point && (hit(box, keep) || (lift && hit(line, keep))))) continue;
+      if (others.some((other) => hit(box, other))) continue;
+      taken.push(box, ...(lift ? [line] : []));
+      placed.push({ number: point.number, score: point.score, text, lift: -up * lift, leftwards });
+      break;
+    }
   }
   return placed;
+}
+
+function clip(text, length) {
+  return text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text;
 }

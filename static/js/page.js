@@ -1,4 +1,5 @@
 // What every page does: relative times, dialogs, one submit at a time, errors as toasts, keys.
+import "./swaps.js";
 import "./keys.js";
 import "./times.js";
 
@@ -46,7 +47,7 @@ addEventListener("pageshow", () => document.querySelectorAll("form[data-busy]").
 document.addEventListener("htmx:afterRequest", (event) => {
   const form = event.detail.elt;
   if (form.matches("form[data-busy]")) release(form);
-  if (event.detail.successful) form.closest("dialog")?.close();
+  if (event.detail.xhr.status >= 200 && event.detail.xhr.status < 300) form.closest("dialog")?.close();
 });
 
 // Errors of what a person asked for; a fragment that fails to refresh is live.js's business
@@ -61,16 +62,4 @@ document.addEventListener("htmx:responseError", (event) => {
 });
 document.addEventListener("htmx:sendError", (event) => {
   if (!isRefresh(event)) toast("The server did not answer, so nothing has changed. Try again in a moment.");
-});
-
-// Same HTML: no swap, so that nothing flickers, loses focus or scrolls. The token differs in every answer.
-const bare = (html) => html.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "").trim();
-const shown = new WeakMap();
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const { target, xhr, requestConfig } = event.detail;
-  if (xhr.responseURL && new URL(xhr.responseURL).pathname.startsWith("/sign-in")) { location.reload(); event.detail.shouldSwap = false; return; }
-  if (requestConfig.verb !== "get" || !target.id) return;
-  const html = bare(xhr.responseText);
-  if (shown.get(document.body)?.[target.id] === html) event.detail.shouldSwap = false;
-  else shown.set(document.body, { ...shown.get(document.body), [target.id]: html });
 });

@@ -15,15 +15,17 @@ function traces(data, c) {
     mode: "markers", type: "scatter", yaxis: axis, hovertemplate: "%{text}<extra></extra>", marker,
   });
   const [low, high] = data.range;
-  const inside = (point) => Math.min(high, Math.max(low, point.score));
-  const outside = (point) => point.score !== inside(point);
+  const rim = (high - low) * 0.025;
+  const inside = (point) => (point.score > high ? high - rim : point.score < low ? low + rim : point.score);
+  const outside = (point) => point.score > high || point.score < low;
   const stairs = [...data.kept.map((point) => [point.number, point.score])];
   if (stairs.length) stairs.push([Math.max(data.last, stairs.at(-1)[0] + 0.5), stairs.at(-1)[1]]);
+  const many = data.last > 300;
   const lost = [...data.discarded, ...data.reverted];
   return [
     { x: stairs.map(([x]) => x), y: stairs.map(([, y]) => y), mode: "lines", line: { shape: "hv", color: c.keep, width: 2 }, hoverinfo: "skip", type: "scatter" },
-    markers(lost, inside, { symbol: lost.map((point) => (outside(point) ? (point.score > high ? "triangle-up-open" : "triangle-down-open") : point.state === "reverted" ? "diamond-open" : "circle-open")), color: c.faint, size: 7, line: { width: 1.5 } }),
-    markers(data.kept, inside, { color: c.keep, size: 9, line: { color: c.card, width: 1.5 } }),
+    markers(lost, inside, { symbol: lost.map((point) => (outside(point) ? (point.score > high ? "triangle-up-open" : "triangle-down-open") : point.state === "reverted" ? "diamond-open" : "circle-open")), color: c.faint, size: many ? 5 : 7, opacity: many ? 0.6 : 1, line: { width: many ? 1 : 1.5 } }),
+    markers(data.kept, inside, { color: c.keep, size: many ? 6 : 9, line: { color: c.card, width: 1.5 } }),
     markers(data.failed, () => 0, { symbol: "x-thin-open", color: c.fail, size: 8, line: { width: 2 } }, "y2"),
   ];
 }
@@ -33,15 +35,16 @@ function layoutOf(data, c, element) {
   const span = Math.max(data.last, 4);
   const narrow = element.clientWidth < 560;
   const layout = baseLayout(c, {
-    margin: { l: narrow ? 48 : 60, r: 14, t: 6, b: 32 },
+    margin: { l: narrow ? 48 : 60, r: 22, t: 6, b: 32 },
     xaxis: { range: [-span * 0.012 - 0.3, span * 1.012 + 0.3], tickprefix: "#", nticks: narrow ? 5 : 10, tickformat: "d" },
     yaxis: { range: data.range, domain: [0, 0.92], nticks: narrow ? 5 : 8, tickformat: ".4~f" },
   });
   layout.yaxis2 = { domain: [0.93, 1], range: [-1, 1], visible: false, fixedrange: true };
   layout.shapes = first ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: first.score, y1: first.score, line: { color: c.faint, width: 1, dash: "dot" }, layer: "below" }] : [];
+  const up = data.lower_is_better ? 1 : -1;
   layout.annotations = place(data, layout, element, narrow).map((label) => ({
-    x: label.number, y: label.score, text: plain(label.text, 200), showarrow: false, xanchor: "left", yanchor: data.lower_is_better ? "bottom" : "top",
-    xshift: 6, yshift: data.lower_is_better ? 3 : -3, font: { size: 11.5, color: c.ink }, bgcolor: c.card, opacity: 0.92, borderpad: 1, captureevents: false,
+    x: label.number, y: label.score, text: plain(label.text, 200), font: { size: 11.5, color: c.ink }, xanchor: label.leftwards ? "right" : "left", yanchor: up > 0 ? "bottom" : "top",
+    showarrow: true, arrowhead: 0, arrowwidth: 1, arrowcolor: label.lift ? c.faint : "rgba(0,0,0,0)", standoff: 6, ax: label.leftwards ? -2 : 2, ay: -label.lift - up * 4, borderpad: 0, captureevents: false,
   }));
   return layout;
 }

@@ -24,8 +24,8 @@ class Command(BaseCommand):
         for run in runs:
             scores = [row["val_bpb"] for row in run["experiments"] if row["state"] == "kept"]
             best = f"best {scores[-1]:.6f}" if scores else "no score yet"
-            count = len(run["experiments"])
-            self.stdout.write(f"{run['id']:>4}  {run['program']}/{run['branch']}  {run['state']}  {count} experiments, {best}")
+            name, count = f"{run['program']}/{run['branch']}", len(run["experiments"])
+            self.stdout.write(f"{run['id']:>4}  {name}  {run['state']}  {count} experiments, {best}")
         if not runs:
             self.stdout.write("No run yet. Start one on a program's page.")
 

@@ -23,7 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
         supervisor = Supervisor(self._say)
-        signal.signal(signal.SIGTERM, lambda *_: setattr(supervisor, "stopping", True))
+        for number in (signal.SIGTERM, signal.SIGHUP):  # HUP: its terminal was closed
+            signal.signal(number, lambda *_: setattr(supervisor, "stopping", True))
         with supervisor.lock():
             self._say(f"autoresearch-web, data in {settings.VAR_DIR}")
             try:

@@ -1,0 +1,24 @@
+// A fragment that comes back as it was is not swapped: nothing flickers, loses focus or scrolls. Runs before all else.
+const shown = new Map();  // id -> HTML as the server last sent it, in the browser's spelling
+const spelled = document.createElement("template");
+
+/** The token differs in every answer. */
+function bare(html) {
+  spelled.innerHTML = html;
+  return spelled.innerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "").trim();
+}
+
+for (const element of document.querySelectorAll("[hx-trigger^='refresh']")) shown.set(element.id, bare(element.outerHTML));
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, xhr, requestConfig } = event.detail;
+  if (xhr.responseURL && new URL(xhr.responseURL).pathname.startsWith("/sign-in")) {  // signed out in the meantime
+    event.detail.shouldSwap = false;
+    location.reload();
+    return;
+  }
+  if (requestConfig.verb !== "get" || !target.id || xhr.status >= 300) return;
+  const html = bare(xhr.responseText);
+  if (shown.get(target.id) === html) event.detail.shouldSwap = false;
+  shown.set(target.id, html);
+});

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from experiments import tasks, words
+from experiments.measures import Outcome, measures
+from experiments.models import Experiment, Run
+from experiments.states import Failure, Kind, State, StateError
+from tests.factories import add_points, add_text, make_experiment, make_run
+
+HTMX = {"HX-Request": "true"}
+NASTY = "<script>alert(1)</script> javascript:alert(2) \x1b[31m \u202eevil"
+
+
+@pytest.fixture
+def run(db: None) -> Run:
+    run = make_run()
+    make_experiment(run, score=1.3)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    runs: list[int] = []
+    monkeypatch.setattr(tasks, "wake", runs.append)
+    return runs
+
+
+def page_of(client: Client, experiment: Experiment, part: str = "") -> str:
+    answer = client.get(reverse("experiment", args=[experiment.pk]) + (f"?part={part}" if part else ""))
+    assert answer.status_code == 200
+    return answer.text
+
+
+def act(client: Client, name: str, experiment: Experiment, headers: dict[str, str] | None = None, **data: str) -> Any:
+    return client.post(reverse(f"experiment-{name}", args=[experiment.pk]), data, headers=headers)
+
+
+# The page
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_every_state_has_its_words(signed_in: Client, run: Run, state: State):
+    page = page_of(signed_in, make_experiment(run, state, 1.2))
+    assert words.STATES[state] in page
+
+
+@pytest.mark.parametrize("reason", list(Failure))
+def test_every_failure_is_said_in_a_sentence(signed_in: Client, run: Run, reason: Failure):
+    failed = make_experiment(run, State.FAILED, reason=reason, detail="line 7: boom")
+    head = page_of(signed_in, failed, "head")
+    assert words.FAILURES[reason].replace("'", "&#x27;") in head
+    assert "line 7: boom" in head
+
+
+def test_an_unknown_reason_stays_readable():
+    assert words.failure("cosmic_ray") == "Failed: cosmic ray."
+    assert words.failure("") == "Failed."
+
+
+@pytest.mark.parametrize("part", ["head", "curve", "facts", "changes", "log-note", "reply-note", "asked", "history"])
+def test_a_fragment_is_the_same_as_in_the_page(signed_in: Client, run: Run, part: str):
+    experiment = make_experiment(run, State.KEPT, 1.2)
+    fragment = page_of(signed_in, experiment, part)
+    assert f'id="{part}"' in fragment
+    assert "<html" not in fragment
+
+
+def test_an_unknown_part_is_the_page(signed_in: Client, run: Run):
+    assert "<html" in page_of(signed_in, run.best, "../secret")
+
+
+def test_a_fragment_that_has_not_changed_is_not_sent_again(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.TRAINING)
+    url = reverse("experiment", args=[experiment.pk])
+    version = signed_in.get(url).context["version"]
+    assert signed_in.get(f"{url}?part=facts&v={version}").status_code == 204
+    add_text(experiment, "log", "a line")
+    assert signed_in.get(f"{url}?part=facts&v={version}").status_code == 200
+
+
+def test_the_head_notices_what_happens_elsewhere_in_the_run(signed_in: Client, run: Run):
+    first = make_experiment(run, State.KEPT, 1.2)
+    url = reverse("experiment", args=[first.pk])
+    version = signed_in.get(url).context["run_version"]
+    make_experiment(run, State.EVALUATING).move_to(State.KEPT, by="loop", score=1.1)
+    assert "Roll back to here" in signed_in.get(f"{url}?part=head&v={version}").text
+
+
+def test_what_models_write_is_text(signed_in: Client, run: Run):
+    experiment = make_experiment(
+        run, State.FAILED, reason=NASTY[:40], detail=NASTY, description=NASTY, hypothesis=NASTY, diff=NASTY,
+        prompt=[{"role": NASTY, "content": NASTY}], summary={NASTY: 1.0, "depth": NASTY}, commit=NASTY[:40],
+    )  # fmt: skip
+    experiment.moves.create(run=run, new=NASTY[:40], by=NASTY, why=NASTY)
+    page = page_of(signed_in, experiment)
+    assert "<script>alert" not in page
+    assert 'href="javascript:' not in page
+    assert "U+202E" in page_of(signed_in, experiment, "changes")
+
+
+def test_links_lead_to_parent_subject_brief_and_neighbours(signed_in: Client, run: Run):
+    kept = make_experiment(run, State.KEPT, 1.2)
+    undo = make_experiment(run, State.TRAINING, kind=Kind.REVERT, subject=kept)
+    head = page_of(signed_in, undo, "head")
+    assert f'<a href="/experiments/{kept.pk}/">reverts #1</a>' in head
+    assert f'on <a href="/experiments/{kept.pk}/">#1</a>' in head
+    assert f"/programs/{run.program.pk}/brief/1/" in head
+    assert "← #1" in head
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [(Kind.IDEA, "repairs"), (Kind.REBASE, "rebased from"), (Kind.REPEAT, "repeats")]
+)
+def test_the_relation_to_the_subject_is_said(signed_in: Client, run: Run, kind: Kind, word: str):
+    experiment = make_experiment(run, State.READY, kind=kind, subject=run.best)
+    assert f"{word} #0" in page_of(signed_in, experiment, "head")
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "fields", "expected"),
+    [
+        (State.FAILED, Kind.IDEA, {}, "No curve: it failed before the first step."),
+        (State.READY, Kind.IDEA, {}, "The curve starts with the training."),
+        (State.CANCELLED, Kind.IDEA, {}, "No log: it never trained."),
+        (State.KEPT, Kind.BASELINE, {"diff": ""}, "No diff: the baseline is the program as it stands."),
+        (State.KEPT, Kind.REPEAT, {"diff": ""}, "No diff: a repeat is the same commit with another seed."),
+        (State.FAILED, Kind.IDEA, {"diff": "", "reason": "bad_patch"}, "No diff: the edit could not be applied."),
+        (State.PROPOSING, Kind.IDEA, {"diff": ""}, "The diff appears when the reply is complete"),
+        (State.READY, Kind.REVERT, {}, "No prompt: a revert takes one commit back"),
+        (State.PROPOSING, Kind.IDEA, {"summary": {}}, "The score and the training&#x27;s own numbers come here."),
+    ],
+)
+def test_an_empty_part_says_why(
+    signed_in: Client, run: Run, state: State, kind: Kind, fields: dict[str, Any], expected: str
+):
+    page = page_of(signed_in, make_experiment(run, state, kind=kind, **fields))
+    assert expected.replace("&#x27;", "'") in page.replace("&#x27;", "'")
+
+
+def test_the_exact_prompt_is_there(signed_in: Client, run: Run):
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "# Aim\nLower it."}]
+    asked = page_of(signed_in, make_experiment(run, prompt=prompt), "asked")
+    assert "Be brief." in asked
+    assert "# Aim\nLower it." in asked
+
+
+def test_moves_say_who_and_why(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.REVIEWING)
+    experiment.reject(by="mara", why="the batch is fixed")
+    history = page_of(signed_in, experiment, "history")
+    assert "by mara" in history
+    assert "the batch is fixed" in history
+
+
+@pytest.mark.parametrize("name", ["experiment", "experiment-stream"])
+def test_what_does_not_exist_is_a_404(signed_in: Client, run: Run, name: str):
+    assert signed_in.get(reverse(name, args=[999, *(["log"] if "stream" in name else [])])).status_code == 404
+
+
+# Actions
+
+
+@pytest.mark.parametrize(
+    ("state", "shown", "hidden"),
+    [
+        (State.REVIEWING, ["Approve", "Reject", "Cancel"], ["Revert this commit", "Roll"]),
+        (State.CONFIRMING, ["Keep", "Reject", "Cancel"], ["Revert this commit"]),
+        (State.TRAINING, ["Cancel"], ["Approve", "Reject"]),
+        (State.KEPT, ["Revert this commit"], ["Cancel", "Approve", "Roll back to here"]),
+        (State.REVERTED, ["Roll forward to here"], ["Cancel", "Revert this commit"]),
+        (State.DISCARDED, [], ["Cancel", "Roll", "Approve", "Revert this commit"]),
+    ],
+)
+def test_actions_fit_the_state(signed_in: Client, run: Run, state: State, shown: list[str], hidden: list[str]):
+    head = page_of(signed_in, make_experiment(run, state, 1.2), "head")
+    assert [word for word in shown if word not in head] == []
+    assert [word for word in hidden if word in head] == []
+
+
+def test_the_baseline_is_not_reverted(signed_in: Client, run: Run):
+    assert "Revert this commit" not in page_of(signed_in, run.best, "head")
+
+
+def test_approve_lets_it_train_and_wakes_the_run(signed_in: Client, run: Run, woken: list[int]):
+    experiment = make_experiment(run, State.REVIEWING)
+    answer = act(signed_in, "approve", experiment)
+    experiment.refresh_from_db()
+    assert (answer["Location"], experiment.state) == (f"/experiments/{experiment.pk}/", State.READY)
+    assert experiment.moves.get().by == "owner"
+    assert woken == [run.pk]
+
+
+def test_a_double_click_approves_once_and_says_so(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.REVIEWING)
+    act(signed_in, "approve", experiment)
+    page = signed_in.get(act(signed_in, "approve", experiment)["Location"]).text
+    assert "there is nothing to approve" in page
+    assert experiment.moves.count() == 1
+
+
+def test_a_refused_action_is_a_409_for_htmx(signed_in: Client, run: Run, woken: list[int]):
+    answer = act(signed_in, "approve", make_experiment(run, State.DISCARDED), HTMX)
+    assert (answer.status_code, answer["Content-Type"]) == (409, "text/plain; charset=utf-8")
+    assert "nothing to approve" in answer.text
+    assert woken == []
+
+
+def test_reject_keeps_the_reason(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.REVIEWING)
+    act(signed_in, "reject", experiment, why=" too\x00 risky " + "x" * 5000)
+    experiment.refresh_from_db()
+    assert experiment.state == State.CANCELLED
+    assert experiment.detail.startswith("too risky x")
+    assert len(experiment.detail) == 2000
+
+
+def test_cancel(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.TRAINING)
+    assert act(signed_in, "cancel", experiment, HTMX).status_code == 204
+    experiment.refresh_from_db()
+    assert experiment.state == State.CANCELLED
+
+
+def test_the_dialog_says_what_a_roll_back_takes_back_and_the_post_does_it(signed_in: Client, run: Run):
+    first = make_experiment(run, State.KEPT, 1.2, description="first idea")
+    second = make_experiment(run, State.KEPT, 1.1, description="second idea")
+    head = page_of(signed_in, first, "head")
+    assert "second idea" in head[head.index("Become reverted") :]
+    act(signed_in, "roll-back", first)
+    second.refresh_from_db()
+    assert (run.best, second.state) == (first, State.REVERTED)
+    again = page_of(signed_in, second, "head")
+    assert "second idea" in again[again.index("Are kept again") :]
+    act(signed_in, "roll-back", second)
+    assert run.best == second
+
+
+def test_rolling_to_what_was_never_kept_is_refused(signed_in: Client, run: Run):
+    answer = act(signed_in, "roll-back", make_experiment(run, State.DISCARDED), HTMX)
+    assert answer.status_code == 409
+    assert "was never kept" in answer.text
+
+
+def test_a_revert_leads_to_the_new_experiment(signed_in: Client, run: Run, monkeypatch: pytest.MonkeyPatch):
+    kept = make_experiment(run, State.KEPT, 1.2)
+
+    def revert(experiment: Experiment, *, by: str) -> Experiment:
+        return make_experiment(run, State.READY, kind=Kind.REVERT, subject=experiment, worker=by)
+
+    monkeypatch.setattr(tasks, "revert", revert)
+    answer = act(signed_in, "revert", kept)
+    made = Experiment.objects.get(kind=Kind.REVERT)
+    assert (answer["Location"], made.worker) == (f"/experiments/{made.pk}/", "owner")
+
+
+def test_a_revert_in_conflict_says_so(signed_in: Client, run: Run, monkeypatch: pytest.MonkeyPatch):
+    def revert(experiment: Experiment, *, by: str) -> Experiment:
+        raise StateError("train.py was changed again by a later keep.")
+
+    monkeypatch.setattr(tasks, "revert", revert)
+    answer = act(signed_in, "revert", run.best, HTMX)
+    assert (answer.status_code, answer.text) == (409, "train.py was changed again by a later keep.")
+
+
+@pytest.mark.parametrize("name", ["approve", "reject", "cancel", "roll-back", "revert"])
+def test_actions_are_posts_by_who_is_signed_in(signed_in: Client, run: Run, name: str):
+    url = reverse(f"experiment-{name}", args=[run.best.pk])
+    assert signed_in.get(url).status_code == 405
+    assert reverse("sign-in") in Client().post(url)["Location"]
+    assert signed_in.post(reverse(f"experiment-{name}", args=[999])).status_code == 404
+
+
+@pytest.mark.parametrize(("target", "local"), [("/runs/1/", True), ("https://evil.example/", False)])
+def test_an_action_goes_back_to_this_site_only(signed_in: Client, run: Run, target: str, local: bool):
+    answer = act(signed_in, "cancel", make_experiment(run, State.TRAINING), next=target)
+    assert (answer["Location"] == target) == local
+
+
+# Streams
+
+
+def read(client: Client, experiment: Experiment, name: str, query: str = "") -> Any:
+    return client.get(reverse("experiment-stream", args=[experiment.pk, name]) + query)
+
+
+def test_a_stream_is_read_by_cursor(signed_in: Client, run: Run):
+    experiment = run.best
+    add_text(experiment, "log", "one\r")
+    add_text(experiment, "log", "two")
+    assert read(signed_in, experiment, "log").json() == {"attempt": 1, "offset": 0, "next": 7, "data": ["one\r", "two"]}
+    assert read(signed_in, experiment, "log", "?after=4&attempt=1").json()["data"] == ["two"]
+    assert read(signed_in, experiment, "log", "?after=7&attempt=1").json()["data"] == []
+    assert read(signed_in, experiment, "log", "?after=4&attempt=9").json()["offset"] == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["?after=-1", "?after=x", "?attempt=1.5", "?after=" + "9" * 40, "?after=²", "?points=-1"]
+)
+def test_a_bad_number_is_a_400_in_words(signed_in: Client, run: Run, query: str):
+    answer = read(signed_in, run.best, "series", query)
+    assert answer.status_code == 400
+    assert "must be a whole number" in answer.text
+
+
+def test_an_unknown_stream_is_a_404(signed_in: Client, run: Run):
+    assert read(signed_in, run.best, "secrets").status_code == 404
+
+
+@pytest.mark.parametrize(("state", "thinned"), [(State.KEPT, True), (State.TRAINING, False)])
+def test_only_a_finished_curve_is_thinned(signed_in: Client, run: Run, state: State, thinned: bool):
+    experiment = make_experiment(run, state)
+    add_points(experiment, [3.0 + i % 7 for i in range(500)])
+    answer = read(signed_in, experiment, "series", "?points=50").json()
+    points = [point for chunk in answer["data"] for point in json.loads(chunk)]
+    assert answer["next"] == 500
+    assert (len(points) <= 50) == thinned
+    assert (points[0]["step"], points[-1]["step"]) == (0, 499)
+
+
+def test_a_download_is_a_text_file_of_everything(signed_in: Client, run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("experiments.models.stream.READ_LIMIT", 3)
+    for text in ("one\n", "two\n", "<b>three</b>\n"):
+        add_text(run.best, "log", text)
+    answer = read(signed_in, run.best, "log", "?download=1")
+    assert answer.text == "one\ntwo\n<b>three</b>\n"
+    assert answer["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer["Content-Disposition"] == 'attachment; filename="small-gpt-demo-0-log.txt"'
+
+
+# Numbers
+
+
+def test_measures_stand_beside_the_parents():
+    rows = measures(
+        Outcome(1.2, {"peak_vram_mb": 2048.0, "num_steps": 1200, "depth": 3}),
+        Outcome(1.25, {"peak_vram_mb": 1024.0, "num_steps": 1300, "depth": 3}),
+        metric="val_bpb", lower_is_better=True,
+    )  # fmt: skip
+    assert [(row.label, row.value, row.delta, row.better) for row in rows] == [
+        ("val_bpb", "1.200000", "−0.050000 (−4.00%)", True),
+        ("Memory", "2.0 GB", "+1.0 GB", None),
+        ("Steps", "1,200", "−100", None),
+        ("Depth", "3", "=", None),
+    ]
+
+
+@pytest.mark.parametrize(("lower_is_better", "better"), [(True, False), (False, True)])
+def test_better_depends_on_the_direction(lower_is_better: bool, better: bool):
+    (row,) = measures(Outcome(2.0, {}), Outcome(1.0, {}), metric="m", lower_is_better=lower_is_better)
+    assert row.better is better
+
+
+def test_what_is_no_number_is_left_out():
+    summary = {"depth": "deep", "num_steps": None, "mfu_percent": float("nan"), "ok": True, "extra": 1.5}
+    assert [row.label for row in measures(Outcome(None, summary), None, metric="m", lower_is_better=True)] == ["extra"]
