@@ -11,6 +11,7 @@ from experiments.models import Experiment, Run
 from experiments.states import ON_DEVICE, RunState, State
 
 _BIG = ON_DEVICE | {State.REVIEWING}
+_ASKING = {State.REVIEWING, State.CONFIRMING}
 _ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, State.READY, State.PROPOSING]
 
 
@@ -31,6 +32,11 @@ class Activity:
     last: Item | None = None
     best: Experiment | None = None
     idle: str = ""  # nothing is under way: what will come
+
+    @property
+    def asks(self) -> Experiment | None:
+        """The first that waits for a person: the keys A and R are its."""
+        return next((item.experiment for item in self.now if item.experiment.state in _ASKING), None)
 
 
 def activity(run: Run) -> Activity:

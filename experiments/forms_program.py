@@ -125,9 +125,10 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         return data
 
     def save(self, commit: bool = True) -> Program:
+        program: Program = self.instance
         if commit:
-            self.instance.save(update_fields=self.Meta.fields)
-        return self.instance
+            program.save(update_fields=self.Meta.fields)
+        return program
 
 
 class StartRunForm(forms.Form):

@@ -47,6 +47,15 @@ _BY_US: dict[str, str] = {
 }
 
 
+def outcome(state: State, reason: str) -> str:
+    """What the state means to the person who looks at it."""
+    if state == State.FAILED:
+        return failure(reason)
+    if state == State.CANCELLED and reason == "rejected":
+        return "Rejected before it trained. The researcher sees the reason."
+    return STATES[state]
+
+
 def failure(reason: str) -> str:
     """One sentence; an unknown reason stays readable."""
     return FAILURES.get(reason, f"Failed: {reason.replace('_', ' ')}." if reason else "Failed.")

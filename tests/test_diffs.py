@@ -112,8 +112,8 @@ def test_a_very_long_line_is_cut_and_says_so():
 
 def test_marks_end_when_they_cost_too_much(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(diff_spans, "MAX_COMPARED", 10)
-    (file,) = diffs.parse(unified("alpha = 1\n", "alpha = 2\n"))
-    assert not any(span.changed for row in rows_of(file) for span in row.spans)
+    (file,) = diffs.parse(unified("alpha = 1\nx\nbeta = 1\n", "alpha = 2\nx\nbeta = 2\n"))
+    assert [row.old or row.new for row in rows_of(file) for span in row.spans if span.changed] == [1, 1]
 
 
 def test_the_worst_diff_is_quick():

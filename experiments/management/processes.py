@@ -49,10 +49,8 @@ class Child:
 
     def wait(self, seconds: float) -> None:
         if self.process is not None:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                pass
             self.end_group(signal.SIGKILL)
             self.process.wait()
 

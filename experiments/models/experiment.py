@@ -150,7 +150,7 @@ class Experiment(models.Model):
         elif self.state == State.CONFIRMING:
             best = self.run.best
             if best is not None and best.pk != self.parent_id:
-                raise StateError(f"#{self.number} does not change #{best.number}, the best of now. Roll to its parent first.")
+                raise StateError(f"#{self.number} does not change the best of now, #{best.number}. Roll to its parent.")
             self.move_to(State.KEPT, by=by, why="confirmed by hand", detail=self.detail)
         else:
             raise StateError(f"#{self.number} is {self.state}: there is nothing to approve.")

@@ -19,11 +19,13 @@ REPLACE_MARK = re.compile(r">{5,9} ?(REPLACE)?\b.*|>{5,9}")
 FENCE = re.compile(r"(?P<ticks>`{3,}|~{3,})(?P<info>[^`]*)")
 PATH_LABEL = re.compile(r"(file ?name|file|path)\s*:\s*", re.IGNORECASE)
 PATH_SHAPE = re.compile(r"([A-Za-z]:)?[^\s:;,|<>()=\[\]{}]*(/|\\|\.[A-Za-z]\w{0,7}$)[^\s:;,|<>()=\[\]{}]*")
+# Matched against one stripped line of at most ELISION_CHARS: over a whole text it would take quadratic time.
 ELISION = re.compile(
-    r"^[ \t]*(#|//|<!--)?[ \t]*(\.{3}|…)\s*(\(?(rest|existing|remaining|same|unchanged|keep|other|previous)\b.*)?$"
-    r"|^[ \t]*(#|//).*\b(rest of (the )?(file|code)|existing code|unchanged code|remains? unchanged)\b",
-    re.IGNORECASE | re.MULTILINE,
+    r"((#|//|<!--) ?)?(\.{3}|…) ?(\(?(rest|existing|remaining|same|unchanged|keep|other|previous)\b.*)?"
+    r"|(#|//).*\b(rest of (the )?(file|code)|existing code|unchanged code|remains? unchanged)\b.*",
+    re.IGNORECASE,
 )
+ELISION_CHARS = 200
 
 FORMAT_REMINDER = (
     "Expected for each change: the file's path on a line of its own, then <<<<<<< SEARCH, the old lines, =======, "
@@ -101,9 +103,7 @@ def _section(lines: list[str], start: int, end_mark: re.Pattern[str], wanted: st
         if end_mark.fullmatch(line):
             return _without_fence(lines[start:at]), at
         if SEARCH_MARK.fullmatch(line) or DIVIDER.fullmatch(line) or REPLACE_MARK.fullmatch(line):
-            raise EditError(
-                f"Line {at + 1} of the reply is {line[:40]!r}, where {wanted} was expected. {FORMAT_REMINDER}"
-            )
+            raise EditError(f"Line {at + 1} of the reply is {line[:40]!r}, where {wanted} was expected. {FORMAT_REMINDER}")
     raise EditError(f"The block that starts above line {start + 1} of the reply has no {wanted}: was the reply cut?")
 
 
@@ -187,11 +187,17 @@ def _whole_file(path: str, lines: list[str], earlier: list[Edit]) -> Edit:
     content = "\n".join(lines) + "\n"
     if any(edit.path == path for edit in earlier):
         raise EditError(f"The reply gives the whole of {path} twice. Send it once, or use SEARCH/REPLACE blocks.")
-    for elision in ELISION.finditer(content):
-        if elision[0].startswith(" ") and elision[0].strip() == "...":
-            continue  # an empty Python body
-        raise EditError(
-            f"The text for {path} leaves lines out ({elision[0].strip()[:60]!r}), so it is not the whole file. "
-            f"{FORMAT_REMINDER}"
-        )
+    for line in lines:
+        if _is_elision(line):
+            raise EditError(
+                f"The text for {path} leaves lines out ({line.strip()[:60]!r}), so it is not the whole file. "
+                f"{FORMAT_REMINDER}"
+            )
     return Edit(path, None, content)
+
+
+def _is_elision(line: str) -> bool:
+    bare = line.strip()
+    if bare == "..." and line[0].isspace():
+        return False  # an empty Python body
+    return len(bare) <= ELISION_CHARS and ELISION.fullmatch(bare) is not None

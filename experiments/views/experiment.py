@@ -59,7 +59,7 @@ def _written(experiment: Experiment) -> set[str]:
 
 def _context(experiment: Experiment) -> dict[str, Any]:
     run, parent = experiment.run, experiment.parent
-    lineage = _lineage(experiment)
+    lineage, files = _lineage(experiment), diffs.parse(experiment.diff)
     return {
         "experiment": experiment,
         "run": run,
@@ -73,7 +73,9 @@ def _context(experiment: Experiment) -> dict[str, Any]:
             metric=run.program.metric,
             lower_is_better=run.program.lower_is_better,
         ),
-        "files": diffs.parse(experiment.diff),
+        "files": files,
+        "added": sum(file.added for file in files),
+        "removed": sum(file.removed for file in files),
         "lineage": lineage[-LINEAGE:],
         "lineage_left_out": len(lineage) - LINEAGE if len(lineage) > LINEAGE else 0,
         "children": experiment.children.order_by("number"),
@@ -88,7 +90,7 @@ def _words(experiment: Experiment) -> dict[str, Any]:
     state, kind = State(experiment.state), Kind(experiment.kind)
     written = _written(experiment)
     return {
-        "says": words.failure(experiment.reason) if state == State.FAILED else words.STATES[state],
+        "says": words.outcome(state, experiment.reason),
         "subject_word": words.RELATIONS.get(kind, "after") if experiment.subject_id else "",
         "no_diff": words.no_diff(state, kind, experiment.reason),
         "has_curve": streams.SERIES in written or state in {State.TRAINING, State.EVALUATING},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import Count, F, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -85,46 +85,47 @@ def _notes(run: Run) -> dict[str, Any]:
 
 
 def _table(request: HttpRequest, run: Run) -> dict[str, Any]:
-    wanted, words = request.GET.get("state", ""), request.GET.get("q", "").strip()[:200]
-    counts = {row["state"]: row["n"] for row in run.experiments.order_by().values("state").annotate(n=Count("pk"))}
+    wanted, words = request.GET.get("state", ""), request.GET.get("q", "").replace("\0", "").strip()[:200]
+    found = _search(run, words)
+    counts = {row["state"]: row["n"] for row in found.order_by().values("state").annotate(n=Count("pk"))}
     chips = [("", "All", sum(counts.values()))]
     for name, states in FILTERS.items():
         chips.append((name, name.capitalize(), sum(counts.get(state, 0) for state in states)))
-    rows = Paginator(_search(run, wanted, words), PAGE).get_page(request.GET.get("page"))
+    shown = found.filter(state__in=FILTERS[wanted]) if wanted in FILTERS else found
+    light = shown.order_by("-number").annotate(parent_score=F("parent__score")).defer(*HEAVY)
+    rows = Paginator(light, PAGE).get_page(request.GET.get("page"))
     return {
         "rows": rows,
         "page_numbers": rows.paginator.get_elided_page_range(rows.number, on_each_side=2, on_ends=1),
         "chips": [chip for chip in chips if chip[2] or chip[0] in {"", wanted}],
         "wanted": wanted if wanted in FILTERS else "",
         "q": words,
-        "here": _here(request, rows, wanted if wanted in FILTERS else "", words),
+        "here": _here(request, rows.number, wanted if wanted in FILTERS else "", words),
     }
 
 
-def _here(request: HttpRequest, rows: Page[Experiment], state: str, words: str) -> str:
+def _here(request: HttpRequest, page_number: int, state: str, words: str) -> str:
     """The page's own address with this filter, without ?part=."""
     query = request.GET.copy()
     query.pop("part", None)
-    for name, value in {"state": state, "q": words, "page": str(rows.number) if rows.number > 1 else ""}.items():
+    for name, value in {"state": state, "q": words, "page": str(page_number) if page_number > 1 else ""}.items():
         query[name] = value
         if not value:
             del query[name]
     return f"{request.path}?{query.urlencode()}" if query else request.path
 
 
-def _search(run: Run, wanted: str, words: str) -> QuerySet[Experiment]:
-    rows = run.experiments.order_by("-number").annotate(parent_score=F("parent__score")).defer(*HEAVY)
-    if wanted in FILTERS:
-        rows = rows.filter(state__in=FILTERS[wanted])
-    if words:
-        number = words.removeprefix("#")
-        match = Q(description__icontains=words) | Q(reason__icontains=words.replace(" ", "_"))
-        if number.isdecimal() and len(number) < 8:
-            match |= Q(number=int(number))
-        if len(words) >= 4:
-            match |= Q(commit__startswith=words.lower())
-        rows = rows.filter(match)
-    return rows
+def _search(run: Run, words: str) -> QuerySet[Experiment]:
+    """Experiments whose idea, reason, number or commit has these words; all of them where there are none."""
+    if not words:
+        return run.experiments.all()
+    number = words.removeprefix("#")
+    match = Q(description__icontains=words) | Q(reason__icontains=words.replace(" ", "_"))
+    if number.isdecimal() and len(number) < 8:
+        match |= Q(number=int(number))
+    if len(words) >= 4:
+        match |= Q(commit__startswith=words.lower())
+    return run.experiments.filter(match)
 
 
 PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {

@@ -12,7 +12,7 @@ from django_htmx.http import trigger_client_event
 from experiments import tasks
 from experiments.forms import LimitsForm, NoteForm
 from experiments.models import Run
-from experiments.states import Mode, StateError
+from experiments.states import Mode
 from experiments.views.answers import act, by, is_htmx, refuse
 from experiments.views.run import page
 
@@ -87,10 +87,7 @@ def note(request: HttpRequest, pk: int) -> HttpResponse:
         if is_htmx(request):
             return render(request, "run/note_form.html", {"run": run, "note_form": form}, status=422)
         return page(request, run, status=422, note_form=form)
-    try:
-        run.notes.create(text=form.cleaned_data["text"], author=by(request))
-    except StateError as error:
-        return refuse(request, str(error), resolve_url("run", pk))
+    run.notes.create(text=form.cleaned_data["text"], author=by(request))
     tasks.wake(run.pk)
     if not is_htmx(request):
         return redirect("run", pk)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login, logout
@@ -16,14 +18,16 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from experiments.signin import user_of_link
 
-USED_LINK = "This link has been used, or is too old. Run `python manage.py signin` in the terminal for a fresh one."
+USED_LINK = "This link has been used, or is too old. Get a fresh one as it says below."
+_ACTION = re.compile(r"(/(?:programs|runs|experiments)/\d+/)[a-z-]+/")  # POST only; its page is one step up
 
 
 def _next(request: HttpRequest) -> str:
     """Where to go afterwards; only pages of this site."""
     target = request.POST.get("next") or request.GET.get("next") or ""
     local = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
-    return target if local else ""
+    action = _ACTION.fullmatch(target)
+    return (action[1] if action else target) if local else ""
 
 
 def _after(request: HttpRequest) -> HttpResponse:

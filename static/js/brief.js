@@ -20,15 +20,20 @@ addEventListener("keydown", (event) => {
   form.requestSubmit();
 });
 
-form.addEventListener("submit", () => { sent = editor.value; say("Saving…"); });
+form.addEventListener("submit", () => {
+  sent = editor.value;
+  say("Saving…");
+  const token = document.cookie.match(/(?:^|; )autoresearch_csrf=([^;]+)/); // signing in again in another tab changed it
+  if (token) form.elements.csrfmiddlewaretoken.value = token[1];
+}, true);
 document.addEventListener("htmx:afterRequest", ({ target }) => {
   if (target !== form) return;
   const answer = document.getElementById("brief-status");
   if (answer.hasAttribute("data-saved")) {
     saved = sent;
     answer.removeAttribute("data-saved");
-    window.htmx.trigger(document.body, "refresh");
   }
+  window.htmx.trigger(document.body, "refresh"); // the list of versions: mine, or the one in my way
   editor.toggleAttribute("aria-invalid", false);
   if (answer.querySelector("[role=alert].bad")) editor.setAttribute("aria-invalid", "true");
   sent = null;
@@ -37,13 +42,14 @@ document.addEventListener("htmx:afterRequest", ({ target }) => {
 
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, requestConfig } = event.detail;
-  const signedOut = xhr.responseURL && new URL(xhr.responseURL).pathname.startsWith("/sign-in");
+  const mine = requestConfig.elt === form;
+  const signedOut = (mine && xhr.status === 403) || (xhr.responseURL && new URL(xhr.responseURL).pathname.startsWith("/sign-in"));
   if (signedOut && isUnsaved()) { // page.js would load the sign-in page over the text
     event.stopImmediatePropagation();
-    event.detail.shouldSwap = false;
-    const answer = document.querySelector("#brief-status .line, #brief-status p");
-    if (answer) answer.textContent = "You are signed out and your text is not saved. Sign in in another tab, then save here again.";
-  } else if (xhr.status === 409 && requestConfig.elt === form) {
+    event.detail.shouldSwap = event.detail.isError = false;
+    const answer = document.querySelector("#brief-status p");
+    if (answer) answer.textContent = "Not saved: you are signed out. Sign in in another tab, then save here again.";
+  } else if (mine && xhr.status === 409) {
     event.detail.shouldSwap = true; // a conflict: both texts, not a toast
     event.detail.isError = false;
   }

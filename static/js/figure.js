@@ -8,11 +8,12 @@ export function colours() {
 /** Axes in the page's font and colours; hover as one quiet box. */
 export function baseLayout(c, extra) {
   const axis = { gridcolor: c.line, zeroline: false, linecolor: c.line, tickfont: { color: c.dim, size: 12 }, fixedrange: false };
+  const family = getComputedStyle(document.body).fontFamily;
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, uirevision: "keep", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: c.ink },
+    font: { family, size: 12, color: c.ink },
     margin: { l: 54, r: 12, t: 8, b: 34 }, hovermode: "closest",
-    hoverlabel: { bgcolor: c.card, bordercolor: c.faint, font: { color: c.ink, size: 12 }, align: "left" },
+    hoverlabel: { bgcolor: c.card, bordercolor: c.faint, font: { family, color: c.ink, size: 12 }, align: "left" },
     ...extra,
     xaxis: { ...axis, showgrid: false, ...extra.xaxis }, yaxis: { ...axis, ...extra.yaxis },
   };

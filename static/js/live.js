@@ -25,7 +25,7 @@ function resync() {
 
 function showOffline() {
   awaySince ??= new Date();
-  const at = awaySince.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const at = awaySince.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   strip.textContent = `Offline since ${at}, trying again. What you see may be old.`;
   strip.hidden = false;
 }

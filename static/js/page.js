@@ -61,5 +61,5 @@ document.addEventListener("htmx:responseError", (event) => {
   if (status === 409) window.htmx.trigger(document.body, "refresh");
 });
 document.addEventListener("htmx:sendError", (event) => {
-  if (!isRefresh(event)) toast("The server did not answer, so nothing has changed. Try again in a moment.");
+  if (!isRefresh(event)) toast("The server did not answer. Try again in a moment: nothing is ever done twice.");
 });

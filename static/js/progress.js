@@ -36,7 +36,7 @@ function layoutOf(data, c, element) {
   const narrow = element.clientWidth < 560;
   const layout = baseLayout(c, {
     margin: { l: narrow ? 48 : 60, r: 22, t: 6, b: 32 },
-    xaxis: { range: [-span * 0.012 - 0.3, span * 1.012 + 0.3], tickprefix: "#", nticks: narrow ? 5 : 10, tickformat: "d" },
+    xaxis: { range: [-span * 0.012 - 0.3, span * 1.012 + 0.3], tickprefix: "#", tickformat: "d", ...(span <= 10 ? { dtick: 1 } : { nticks: narrow ? 5 : 10 }) },
     yaxis: { range: data.range, domain: [0, 0.92], nticks: narrow ? 5 : 8, tickformat: ".4~f" },
   });
   layout.yaxis2 = { domain: [0.93, 1], range: [-1, 1], visible: false, fixedrange: true };
@@ -55,7 +55,7 @@ onElements("[data-progress]", (element) => {
 
   async function load() {
     const answer = await fetch(element.dataset.progress).catch(() => null);
-    if (!answer?.ok) return;
+    if (!answer?.ok || answer.redirected) return;  // away, or signed out: live.js and swaps.js say so
     const text = await answer.text();
     if (text === last) return;
     [last, data] = [text, JSON.parse(text)];

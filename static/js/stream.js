@@ -22,7 +22,7 @@ export class Reader {
     this.busy = true;
     try {
       const answer = await fetch(`/experiments/${this.experiment}/${this.stream}?after=${this.cursor}&attempt=${this.attempt}${this.stream === "series" ? "&points=1500" : ""}`);
-      if (!answer.ok) return;
+      if (!answer.ok || answer.redirected) return;
       const part = await answer.json();
       if (part.attempt !== this.attempt || part.offset !== this.cursor) {
         // offset 0 or another attempt: afresh; anything else was overtaken by a message

@@ -63,6 +63,14 @@ def test_an_unknown_reason_stays_readable():
     assert words.failure("") == "Failed."
 
 
+def test_a_rejected_idea_is_not_just_cancelled(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.REVIEWING)
+    experiment.reject(by="mara", why="the batch is fixed")
+    head = page_of(signed_in, experiment, "head")
+    assert "Rejected before it trained" in head
+    assert "the batch is fixed" in head
+
+
 @pytest.mark.parametrize("part", ["head", "curve", "facts", "changes", "log-note", "reply-note", "asked", "history"])
 def test_a_fragment_is_the_same_as_in_the_page(signed_in: Client, run: Run, part: str):
     experiment = make_experiment(run, State.KEPT, 1.2)
@@ -354,6 +362,12 @@ def test_measures_stand_beside_the_parents():
 def test_better_depends_on_the_direction(lower_is_better: bool, better: bool):
     (row,) = measures(Outcome(2.0, {}), Outcome(1.0, {}), metric="m", lower_is_better=lower_is_better)
     assert row.better is better
+
+
+def test_removed_lines_that_begin_with_dashes_are_counted(signed_in: Client, run: Run):
+    diff = "--- a/query.sql\n+++ b/query.sql\n@@ -1,2 +1 @@\n--- a comment\n select 1\n"
+    facts = page_of(signed_in, make_experiment(run, diff=diff), "facts")
+    assert '<span class="good">+0</span> <span class="bad">−1</span>' in facts
 
 
 def test_what_is_no_number_is_left_out():

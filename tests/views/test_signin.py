@@ -70,7 +70,8 @@ def test_only_get_uses_a_link_up(client: Client, mara: User):
     ("target", "goes"),
     [
         ("/runs/7/", "/runs/7/"), ("https://evil.example/", "/"), ("//evil.example", "/"), ("javascript:alert(1)", "/"),
-        ("/\\evil.example", "/"), ("", "/"),
+        ("/\\evil.example", "/"), ("", "/"), ("/experiments/7/roll-back/", "/experiments/7/"),
+        ("/programs/1/brief/2/", "/programs/1/brief/2/"),
     ],
 )  # fmt: skip
 def test_next_stays_on_this_site(client: Client, mara: User, target: str, goes: str):

@@ -1,0 +1,65 @@
+"""What a person sees without touching anything: the page follows the training by itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.installation import Installation, wait_for
+
+POINTS = "(document.querySelector('[data-curve]')?.data?.[1]?.x.length ?? 0)"
+LOG_LENGTH = "(document.querySelector('[data-stream=log]')?.textContent.length ?? 0)"
+
+
+@pytest.fixture
+def run(here: Installation) -> str:
+    """A run whose trainings take 12 s, with one under way."""
+    pk = here.start_run("slow", budget=12, tag=f"live-{os.urandom(3).hex()}")
+    yield f"{here.url}/runs/{pk}/"
+    here.python(f"from experiments.models import Run; Run.objects.get(pk={pk}).stop(by='test')")
+
+
+def test_curve_and_log_grow_and_a_reload_shows_all_of_it(run: str, page: Page):
+    page.goto(run)
+    page.wait_for_function(f"{POINTS} > 20")
+    points, length = page.evaluate(POINTS), page.evaluate(LOG_LENGTH)
+    page.wait_for_function(f"{POINTS} > {points} + 10 && {LOG_LENGTH} > {length}")
+    before = page.evaluate(POINTS)
+    page.reload()
+    page.wait_for_function(f"{POINTS} >= {before}", timeout=5000)
+
+
+def test_two_windows_agree(run: str, context: BrowserContext):
+    windows = [context.new_page(), context.new_page()]
+    for window in windows:
+        window.goto(run)
+        window.wait_for_function(f"{POINTS} > 10")
+    for window in windows:
+        window.locator("#activity .state, #activity [data-state]").first.wait_for()
+    texts = [window.locator("table tbody tr").first.inner_text() for window in windows]
+    assert texts[0] == texts[1]
+    wait_for(lambda: abs(windows[0].evaluate(POINTS) - windows[1].evaluate(POINTS)) <= 5, 10)
+
+
+def test_a_verdict_arrives_by_itself(run: str, page: Page):
+    page.goto(run)
+    expect(page.locator("table")).to_contain_text("kept", timeout=40_000)
+    expect(page.locator(".tiles")).to_contain_text(re.compile(r"1\.\d{6}"))
+
+
+def test_the_page_says_that_it_is_offline_and_heals(here: Installation, run: str, page: Page):
+    page.goto(run)
+    page.wait_for_function(f"{POINTS} > 3")
+    web = here.child("web")
+    os.kill(web, signal.SIGSTOP)
+    page.evaluate("document.querySelector('[data-offline]').hidden")  # the page itself still works
+    os.kill(web, signal.SIGKILL)
+    expect(page.locator("[data-offline]")).to_be_visible(timeout=15_000)
+    expect(page.locator("[data-offline]")).to_contain_text("Offline since")
+    expect(page.locator("[data-offline]")).to_be_hidden(timeout=30_000)
+    points = page.evaluate(POINTS)
+    page.wait_for_function(f"{POINTS} !== {points}", timeout=30_000)

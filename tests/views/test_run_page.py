@@ -1,0 +1,279 @@
+import pytest
+from redis.exceptions import ConnectionError as RedisAway
+
+from experiments import presence, tasks
+from experiments.models import Note
+from experiments.states import Mode, RunState, State, StateError
+from tests.factories import make_experiment, make_run
+
+pytestmark = pytest.mark.django_db
+HTMX = {"HTTP_HX_REQUEST": "true"}
+
+
+@pytest.fixture(autouse=True)
+def woken(monkeypatch):
+    """Runs that the views woke; workers are there."""
+    seen: list[int] = []
+    monkeypatch.setattr(tasks, "wake", seen.append)
+    monkeypatch.setattr(presence, "workers", lambda: {"think": 1, "gpu": 1})
+    return seen
+
+
+@pytest.fixture
+def run():
+    run = make_run()
+    make_experiment(run, State.KEPT, 1.5)
+    return run
+
+
+def get(client, run, query=""):
+    answer = client.get(f"/runs/{run.pk}/{query}")
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+# What it shows
+
+
+def test_the_page_has_its_parts(admin_client, run):
+    make_experiment(run, State.KEPT, 1.2)
+    page = get(admin_client, run)
+    for part in ("head", "tiles", "activity", "table", "notes"):
+        assert f'id="{part}"' in page
+    for text in ("1.200000", "−20.00 %", f'data-socket="/ws/runs/{run.pk}/"'):
+        assert text in page
+
+
+@pytest.mark.parametrize("part", ["head", "tiles", "activity", "notes", "table"])
+def test_each_part_comes_alone(admin_client, run, part):
+    fragment = get(admin_client, run, f"?part={part}")
+    assert f'id="{part}"' in fragment and "<html" not in fragment
+
+
+def test_an_unknown_part_or_run_is_not_found(admin_client, run):
+    assert admin_client.get(f"/runs/{run.pk}/?part=limits").status_code == 404
+    assert admin_client.get("/runs/999/").status_code == 404
+
+
+def test_a_new_run_says_what_will_be_here(admin_client):
+    page = get(admin_client, make_run())
+    assert "appears with the baseline" in page and "The first experiment, the baseline" in page
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (State.PROPOSING, 'data-stream="reply"'),
+        (State.REVIEWING, "/approve/"),
+        (State.READY, "as soon as a device is free"),
+        (State.TRAINING, "data-curve"),
+        (State.EVALUATING, "being scored"),
+        (State.CONFIRMING, ">Keep<"),
+    ],
+)
+def test_the_activity_card_changes_with_the_state(admin_client, run, state, text):
+    make_experiment(run, state, 1.4 if state == State.CONFIRMING else None)
+    assert text in get(admin_client, run, "?part=activity")
+
+
+def test_what_trains_comes_first_and_the_next_below(admin_client, run):
+    make_experiment(run, State.PROPOSING, description="")
+    make_experiment(run, State.TRAINING, description="wider")
+    card = get(admin_client, run, "?part=activity")
+    assert card.index("wider") < card.index('class="list coming"') < card.index("the idea is being worked out")
+
+
+def test_a_ready_experiment_says_that_no_worker_is_there(admin_client, run, monkeypatch):
+    make_experiment(run, State.READY)
+    monkeypatch.setattr(presence, "workers", lambda: {"think": 1, "gpu": 0})
+    assert "No gpu worker is running" in get(admin_client, run, "?part=activity")
+
+
+def test_the_page_stands_without_redis(admin_client, run, monkeypatch):
+    def away():
+        raise RedisAway
+
+    make_experiment(run, State.READY)
+    monkeypatch.setattr(presence, "workers", away)
+    assert "Redis does not answer" in get(admin_client, run)
+
+
+def test_text_of_models_and_people_is_escaped(admin_client, run):
+    make_experiment(run, State.REVIEWING, description="<b>x</b>", hypothesis="<i>y</i>", diff="+<script>alert(1)</script>\n")
+    Note.objects.create(run=run, text="<u>z</u>", author="me")
+    page = get(admin_client, run)
+    assert not any(tag in page for tag in ("<b>x", "<i>y", "<u>z", "<script>alert"))
+
+
+# The table
+
+
+def test_the_table_filters_searches_and_pages(admin_client, run):
+    for n in range(1, 131):
+        state, score = (State.DISCARDED, 1.6) if n % 2 else (State.FAILED, None)
+        make_experiment(run, state, score, number=n, description=f"idea-{n:03d}")
+    first, second = get(admin_client, run, "?part=table"), get(admin_client, run, "?part=table&page=2")
+    assert "idea-130" in first and "idea-030" not in first
+    assert "idea-030" in second and "idea-130" not in second
+    failed = get(admin_client, run, "?part=table&state=failed")
+    assert "idea-130" in failed and "idea-129" not in failed
+    assert "idea-077" in get(admin_client, run, "?part=table&q=IDEA-077")
+    assert "idea-077" in get(admin_client, run, "?part=table&q=%2377")
+    assert "Nothing matches" in get(admin_client, run, "?part=table&q=nowhere")
+
+
+def test_a_fragment_of_the_table_refetches_itself_with_its_filter(admin_client, run):
+    answer = admin_client.get(f"/runs/{run.pk}/?part=table&state=kept&q=base&junk=1")
+    assert answer["HX-Replace-Url"] == f"/runs/{run.pk}/?state=kept&q=base&junk=1"
+    assert "?state=kept&amp;q=base&amp;junk=1&amp;part=table" in answer.content.decode()
+
+
+ODD_QUERIES = ["?page=999", "?page=x", "?state=nonsense", "?q=%00", "?q=" + "x" * 5000, "?q=%23" + "9" * 30]
+
+
+@pytest.mark.parametrize("query", ODD_QUERIES)
+def test_odd_queries_are_answered(admin_client, run, query):
+    assert admin_client.get(f"/runs/{run.pk}/{query}").status_code == 200
+
+
+def test_queries_do_not_grow_with_experiments(admin_client, run, django_assert_max_num_queries):
+    for n in range(1, 60):
+        make_experiment(run, State.DISCARDED, 1.6, number=n)
+    with django_assert_max_num_queries(18):
+        get(admin_client, run)
+
+
+def test_the_chart_and_the_results(admin_client, run):
+    make_experiment(run, State.DISCARDED, 1.6)
+    data = admin_client.get(f"/runs/{run.pk}/chart.json").json()
+    assert [len(data[name]) for name in ("kept", "discarded", "failed")] == [1, 1, 0]
+    results = admin_client.get(f"/runs/{run.pk}/results.tsv")
+    assert results.content.decode().startswith("commit\t")
+
+
+# What a person does
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "stop", "mode", "limits", "note", "adopt", "restore"])
+def test_changes_need_a_post_and_a_person(client, admin_client, run, action):
+    assert admin_client.get(f"/runs/{run.pk}/{action}/").status_code == 405
+    client.logout()
+    assert client.post(f"/runs/{run.pk}/{action}/").status_code == 302
+    run.refresh_from_db()
+    assert run.is_active
+
+
+def test_pause_lets_the_training_finish(admin_client, run, woken):
+    training = make_experiment(run, State.TRAINING)
+    assert admin_client.post(f"/runs/{run.pk}/pause/", {"now": "0"}).url == f"/runs/{run.pk}/"
+    run.refresh_from_db()
+    training.refresh_from_db()
+    assert (run.state, training.state, woken) == (RunState.PAUSED, State.TRAINING, [run.pk])
+    assert run.moves.last().by == "admin"
+
+
+def test_pause_now_sends_the_training_back(admin_client, run):
+    training = make_experiment(run, State.TRAINING)
+    admin_client.post(f"/runs/{run.pk}/pause/", {"now": "1"})
+    training.refresh_from_db()
+    assert (training.state, training.attempt) == (State.READY, 2)
+
+
+def test_resume_and_stop(admin_client, run):
+    run.pause(by="me", now=False)
+    assert admin_client.post(f"/runs/{run.pk}/resume/", **HTMX).status_code == 204
+    assert admin_client.post(f"/runs/{run.pk}/stop/", **HTMX)["HX-Trigger"]
+    run.refresh_from_db()
+    assert run.state == RunState.ENDED
+
+
+def test_a_second_click_is_told_so_and_changes_nothing(admin_client, run, woken):
+    admin_client.post(f"/runs/{run.pk}/pause/", **HTMX)
+    again = admin_client.post(f"/runs/{run.pk}/pause/", **HTMX)
+    assert (again.status_code, again.content.decode()) == (409, "A run that is paused cannot become paused.")
+    assert "cannot become paused" in admin_client.post(f"/runs/{run.pk}/pause/", follow=True).content.decode()
+    assert (woken, run.moves.count()) == ([run.pk], 1)
+
+
+def test_mode(admin_client, run):
+    admin_client.post(f"/runs/{run.pk}/mode/", {"mode": "approve_both"})
+    run.refresh_from_db()
+    assert run.mode == Mode.APPROVE_BOTH
+    assert admin_client.post(f"/runs/{run.pk}/mode/", {"mode": "yolo"}, **HTMX).status_code == 409
+
+
+def test_limits_are_set_and_lift_an_end(admin_client, run):
+    run.max_experiments = 1
+    run.save()
+    run.stop(by="loop", reason="experiments", why="All 1 experiments are done.")
+    assert "Raise the limits" in get(admin_client, run)
+    assert "Raise the limit first" in admin_client.post(f"/runs/{run.pk}/resume/", **HTMX).content.decode()
+    admin_client.post(f"/runs/{run.pk}/limits/", {"max_experiments": "50", "hours": "1.5", "resume": "1"})
+    run.refresh_from_db()
+    assert (run.state, run.max_experiments, run.deadline_at is not None) == (RunState.ACTIVE, 50, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({"max_experiments": "0"}, "At least 1 experiment"),
+        ({"max_experiments": "100001"}, "At most 100000"),
+        ({"max_experiments": "many"}, "whole number"),
+        ({"hours": "-1"}, "cannot be negative"),
+        ({"hours": "1001"}, "At most 1000 hours"),
+        ({"hours": "nan"}, "Enter hours as a number"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_wrong_limits_are_explained_and_stay_in_the_form(admin_client, run, data, error, headers):
+    answer = admin_client.post(f"/runs/{run.pk}/limits/", data, **headers)
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert error in page and f'value="{next(iter(data.values()))}"' in page
+    run.refresh_from_db()
+    assert run.max_experiments is None
+
+
+def test_a_note_is_kept_and_shown(admin_client, run, woken):
+    answer = admin_client.post(f"/runs/{run.pk}/note/", {"text": "Try the window."}, **HTMX)
+    assert "Try the window." not in answer.content.decode()  # the form is empty again
+    assert "Try the window." in get(admin_client, run, "?part=notes") and "not read yet" in get(admin_client, run)
+    assert woken == [run.pk]
+
+
+EMPTY = "Write a note first"
+
+
+@pytest.mark.parametrize(("text", "error"), [("", EMPTY), (" \n", EMPTY), ("x" * 4001, "4000")])
+def test_a_bad_note_loses_nothing(admin_client, run, text, error):
+    answer = admin_client.post(f"/runs/{run.pk}/note/", {"text": text})
+    assert answer.status_code == 422
+    assert error in answer.content.decode() and text in answer.content.decode()
+    assert not run.notes.exists()
+
+
+@pytest.mark.parametrize("action", ["adopt", "restore"])
+def test_a_moved_branch_asks_and_takes_the_answer(admin_client, run, monkeypatch, action):
+    asked = []
+    monkeypatch.setattr(tasks, f"{action}_branch", lambda run, *, by: asked.append((run.pk, by)))
+    run.pause(by="loop", now=False, reason="branch_moved", why="It was moved.")
+    assert f"/runs/{run.pk}/{action}/" in get(admin_client, run, "?part=head")
+    assert admin_client.post(f"/runs/{run.pk}/{action}/").status_code == 302
+    assert asked == [(run.pk, "admin")]
+
+
+def test_a_refused_adoption_says_why(admin_client, run, monkeypatch):
+    def refuse(run, *, by):
+        raise StateError("The branch is where we set it.")
+
+    monkeypatch.setattr(tasks, "adopt_branch", refuse)
+    answer = admin_client.post(f"/runs/{run.pk}/adopt/", **HTMX)
+    assert (answer.status_code, answer.content.decode()) == (409, "The branch is where we set it.")
+
+
+def test_only_the_first_that_waits_owns_the_keys(admin_client, run):
+    make_experiment(run, State.TRAINING)
+    make_experiment(run, State.REVIEWING)
+    make_experiment(run, State.REVIEWING)
+    card = get(admin_client, run, "?part=activity")
+    assert (card.count("/approve/\" hx-post"), card.count('data-key="a"'), card.count('data-key="r"')) == (2, 1, 1)
