@@ -50,8 +50,9 @@ class Run(models.Model):
 
     @property
     def best(self) -> Experiment | None:
-        """The last KEPT experiment. Kept ones form a chain, and a child has a higher number than its parent."""
-        return self.experiments.filter(state=State.KEPT).order_by("-number").first()
+        """The tip of the chain that the KEPT experiments form: the one that no other kept one builds on."""
+        kept = self.experiments.filter(state=State.KEPT)
+        return kept.exclude(children__state=State.KEPT).order_by("-number").first()
 
     @property
     def is_active(self) -> bool:

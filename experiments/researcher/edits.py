@@ -109,4 +109,4 @@ def _check_python(path: str, text: str) -> None:
         line = (error.text or "").strip()[:200]
         raise EditError(f"{path} is no Python after the edit: line {error.lineno}: {error.msg}: {line}") from error
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-        raise EditError(f"{path} cannot be parsed as Python after the edit: {error or type(error).__name__}") from error
+        raise EditError(f"{path} cannot be parsed as Python after the edit: {str(error) or type(error).__name__}") from error

@@ -10,7 +10,9 @@ from difflib import SequenceMatcher
 from .edit_error import EditError
 
 MAX_SEARCH_LINES = 2_000
+MAX_CANDIDATES = 1_000
 NEAREST_LINES = 8
+LINES_NAMED = 10
 LINES_COMPARED = 20_000
 CHARS_COMPARED = 200
 
@@ -42,32 +44,40 @@ def replace_once(text: str, search: str, replace: str, path: str) -> str:
     for wanted, put in ((old, new), (_trimmed(old), _trimmed(new))):
         if not any(line.strip() for line in wanted):
             break
+        starts = _candidates(lines, wanted)
         for fit in (_exactly, _without_trailing_spaces, _shifted):
-            if (result := _replace_lines(lines, wanted, put, fit, path)) is not None:
+            if (result := _replace_lines(lines, starts, wanted, put, fit, path)) is not None:
                 return result
     if not search.strip():
         return _fill_empty(text, replace, path)
     if (changed := _replace_part_of_line(text, search.strip(), replace.strip(), path)) is not None:
         return changed
     raise EditError(
-        f"The SEARCH text is not in {path}; it must be copied from the file, line by line. "
-        f"{_nearest(lines, _trimmed(old))}"
+        f"The SEARCH text is not in {path}; it must be copied from the file, line by line. {_nearest(lines, _trimmed(old))}"
     )
 
 
-def _replace_lines(lines: list[str], old: list[str], new: list[str], fit: Fit, path: str) -> str | None:
-    places = []
-    first = old[0].strip()
-    for start in range(len(lines) - len(old) + 1):
-        if lines[start].strip() != first:
-            continue
-        shift = fit(lines[start : start + len(old)], old)
-        if shift is not None:
-            places.append((start, shift))
+def _candidates(lines: list[str], old: list[str]) -> list[int]:
+    """Where the lines agree but for spaces at both ends, as line numbers from 0; at most MAX_CANDIDATES."""
+    text = "\n".join(["", *(line.strip() for line in lines), ""])
+    wanted = "\n".join(["", *(line.strip() for line in old), ""])
+    starts: list[int] = []
+    line, counted, at = 0, 0, text.find(wanted)
+    while at >= 0 and len(starts) < MAX_CANDIDATES:
+        line += text.count("\n", counted, at)
+        counted = at
+        starts.append(line)
+        at = text.find(wanted, at + 1)
+    return starts
+
+
+def _replace_lines(lines: list[str], starts: list[int], old: list[str], new: list[str], fit: Fit, path: str) -> str | None:
+    found = [(start, fit(lines[start : start + len(old)], old)) for start in starts]
+    places = [(start, shift) for start, shift in found if shift is not None]
     if not places:
         return None
     if len(places) > 1:
-        raise _ambiguous(path, [start + 1 for start, _ in places])
+        raise _ambiguous(path, len(places), [start + 1 for start, _ in places[:LINES_NAMED]])
     start, shift = places[0]
     return "\n".join([*lines[:start], *map(shift.apply, new), *lines[start + len(old) :]])
 
@@ -126,14 +136,14 @@ def _replace_part_of_line(text: str, search: str, replace: str, path: str) -> st
     if not places:
         return None
     if len(places) > 1:
-        raise _ambiguous(path, [text.count("\n", 0, place) + 1 for place in places])
+        raise _ambiguous(path, len(places), [text.count("\n", 0, place) + 1 for place in places[:LINES_NAMED]])
     return text[: places[0]] + replace + text[places[0] + len(search) :]
 
 
-def _ambiguous(path: str, line_numbers: list[int]) -> EditError:
-    shown = ", ".join(map(str, line_numbers[:10])) + (", …" if len(line_numbers) > 10 else "")
+def _ambiguous(path: str, count: int, line_numbers: list[int]) -> EditError:
+    shown = ", ".join(map(str, line_numbers)) + (", …" if count > len(line_numbers) else "")
     return EditError(
-        f"The SEARCH text fits {len(line_numbers)} places in {path} (lines {shown}); "
+        f"The SEARCH text fits {count} places in {path} (lines {shown}); "
         f"it must fit exactly one: add lines above or below it."
     )
 

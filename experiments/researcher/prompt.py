@@ -1,4 +1,4 @@
-"""Builds the prompt for an LLM from a Context. Pure; at most MAX_PROMPT_CHARS, except for a very long editable file."""
+"""Builds the prompt for an LLM from a Context. Pure; parts are cut by priority to about MAX_PROMPT_CHARS in all."""
 
 from __future__ import annotations
 

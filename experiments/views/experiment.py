@@ -216,5 +216,6 @@ def revert(request: HttpRequest, pk: int) -> HttpResponse:
         made = tasks.revert(experiment, by=by(request))
     except StateError as error:
         return refuse(request, str(error), _back(request, experiment))
-    messages.success(request, f"#{made.number} takes #{experiment.number} back. It is trained and judged as any other.")
+    when = "It is trained" if made.run.is_active else "Once you resume the run it is trained"
+    messages.success(request, f"#{made.number} takes #{experiment.number} back. {when} and judged as any other.")
     return redirect("experiment", made.pk)

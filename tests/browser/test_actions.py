@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -93,8 +93,23 @@ def test_a_brief_saved_twice_at_once_overwrites_nothing(here: Installation, page
     assert "first" in briefs and "second" not in briefs
 
 
-def test_roll_back_and_revert(here: Installation, page: Page):
-    run = start(here, "ladder", max_experiments=4)
+def climb() -> Callable[[list[dict[str, Any]]], str]:
+    """Replies that change one constant of scripts/ladder.py after the other: each is a gain of its own."""
+    values = iter([("MATRIX_LR", 0.04), ("EMBEDDING_LR", 0.3), ("SCALAR_LR", 0.5), ("HEAD_LR", 0.01), ("BIAS_LR", 0.02)])
+
+    def reply(_: list[dict[str, Any]]) -> str:
+        name, value = next(values)
+        return (
+            f"IDEA: double {name}\n\ntrain.py\n<<<<<<< SEARCH\n{name} = {value}\n=======\n{name} = {value * 2}\n"
+            ">>>>>>> REPLACE\n"
+        )
+
+    return reply
+
+
+def test_roll_back_and_revert(here: Installation, page: Page, llm: StandIn):
+    llm.answer = climb()
+    run = start(here, "ladder", llm=llm, max_experiments=4)
     wait_for(lambda: len(here.finished(run)) == 4, 60)
     rows = here.rows(run)
     assert [row["state"] for row in rows] == ["kept"] * 4
@@ -107,20 +122,22 @@ def test_roll_back_and_revert(here: Installation, page: Page):
     wait_for(lambda: git(here, run, "rev-parse", "BRANCH") == rows[2]["commit"], 20)
     assert [row["state"] for row in here.rows(run)] == ["kept", "kept", "kept", "reverted"]
 
-    here.python(
-        f"from experiments.models import Run\nrun = Run.objects.get(pk={run})\n"
-        "run.set_limits(max_experiments=5, hours=None, by='test')\nrun.resume(by='test')"
-    )
     open_experiment(page, here, run, 1)
     page.get_by_role("button", name="Revert this commit…").click()
     page.get_by_role("button", name="Make the experiment").click()
+    expect(page.locator("body")).to_contain_text("Once you resume the run")  # all four were done: it had ended
+    page.goto(f"{here.url}/runs/{run}/")
+    page.get_by_role("button", name=re.compile("^Resume")).click()
     wait_for(lambda: len(here.rows(run)) > 4 and here.rows(run)[-1]["state"] in {"kept", "discarded"}, 60)
-    assert "revert" in [row["kind"] for row in here.rows(run)]
+    rows = here.rows(run)
+    assert (rows[-1]["kind"], rows[-1]["state"]) == ("revert", "discarded")  # it was a gain: without it, it is worse
+    page.reload()
+    assert git(here, run, "show", f"{rows[-1]['commit']}:train.py").count("MATRIX_LR = 0.04") == 1
 
 
 def open_experiment(page: Page, here: Installation, run: int, number: int) -> None:
-    page.goto(f"{here.url}/runs/{run}/")
-    page.locator("table a", has_text=re.compile(f"^#?{number}$")).first.click()
+    code = f"from experiments.models import Experiment as E; print(E.objects.get(run_id={run}, number={number}).pk)"
+    page.goto(f"{here.url}/experiments/{here.python(code).strip()}/")
     expect(page.locator("h1")).to_contain_text(f"#{number}")
 
 

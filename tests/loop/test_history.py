@@ -60,11 +60,11 @@ def test_after_a_roll_back_the_next_idea_builds_on_what_is_now_the_best(run, loo
 
 
 def test_a_revert_is_a_new_experiment_trained_and_judged(run, loop, answers):
-    answers(change("MATRIX_LR", 0.06), change("WARMDOWN", 0.6), change("DECAY", 0.09))
+    answers(change("MATRIX_LR", 0.06), change("DECAY", 0.05), change("STEPS", 5))
     rows = loop.finish(run, 3)
     made = actions.revert(rows[1], by="ada")
     assert (made.kind, made.state, made.parent, made.subject) == (Kind.REVERT, State.READY, rows[2], rows[1])
-    assert "MATRIX_LR = 0.04" in text_of(made) and "WARMDOWN = 0.6" in text_of(made)
+    assert "MATRIX_LR = 0.04" in text_of(made) and "DECAY = 0.05" in text_of(made)
     loop.until(run, lambda: run.experiments.get(pk=made.pk).state in {State.KEPT, State.DISCARDED})
     made.refresh_from_db()
     assert (made.state, made.score > rows[2].score) == (State.DISCARDED, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -133,9 +134,7 @@ def refused(reply: str, files: dict[str, str] = FILES) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "path", ["prepare.py", "/etc/passwd", "../train.py", "src/../train.py", "C:\\train.py", ".git/x"]
-)
+@pytest.mark.parametrize("path", ["prepare.py", "/etc/passwd", "../train.py", "src/../train.py", "C:\\train.py", ".git/x"])
 def test_only_editable_paths_are_accepted(path: str) -> None:
     for reply in (
         block("a", "b", path),
@@ -215,6 +214,27 @@ def test_edits_survive_json() -> None:
 def test_stored_edits_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(EditError):
         edits_from_json(text)
+
+
+SLOW = {
+    "spaces": "train.py\n```python\n" + " " * 1_000_000 + "\n```\n",
+    "fences": "```\n" * 200_000,
+    "keys": "IDEA" + " " * 1_000_000 + "x",
+    "equal lines": block("a = 1\n" * 1_999 + "b = 1", "c"),
+    "equal parts": block("b = b", "c"),
+}
+
+
+@pytest.mark.parametrize("reply", SLOW.values(), ids=SLOW)
+def test_no_reply_takes_long(reply: str) -> None:
+    """Some of these once took from ten seconds to minutes."""
+    files = {"train.py": "a = 1\n" * 100_000 + "b = b = " * 10_000}
+    started = time.monotonic()
+
+    with contextlib.suppress(EditError):
+        read_and_apply(reply, files)
+
+    assert time.monotonic() - started < 10
 
 
 MARKS = ("<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE", "```python", "```", "<think>")

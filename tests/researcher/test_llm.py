@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.researcher.base import Context, Message, Piece, ResearcherError, Restart, Text, Usage
+from experiments.researcher.base import Context, Message, Piece, ResearcherAway, ResearcherError, Restart, Text, Usage
 from experiments.researcher.edits import apply_edits, parse_reply
 from experiments.researcher.llm import LiteLLM, redact
 from experiments.researcher.prompt import build_prompt
@@ -58,9 +58,10 @@ def restarts(pieces: list[Piece]) -> list[str]:
     return [piece.why for piece in pieces if isinstance(piece, Restart)]
 
 
-def failure_of(researcher: LiteLLM) -> str:
+def failure_of(researcher: LiteLLM, kind: type[ResearcherError] = ResearcherError) -> str:
     with pytest.raises(ResearcherError) as caught:
         pieces_of(researcher)
+    assert type(caught.value) is kind
     return str(caught.value)
 
 
@@ -141,7 +142,7 @@ def test_waits_grow_and_heed_retry_after(server: StandIn) -> None:
 
 @pytest.mark.parametrize("behaviour", ["429", "500", "cut", "empty", "refuse"])
 def test_after_the_last_try_the_error_says_what_to_do(server: StandIn, behaviour: str) -> None:
-    message = failure_of(llm(server, f"openai/standin-{behaviour}", tries=3))
+    message = failure_of(llm(server, f"openai/standin-{behaviour}", tries=3), ResearcherAway)
 
     assert "no reply in 3 tries" in message
     assert "built-in sweep" in message
@@ -227,9 +228,7 @@ def test_a_reader_who_leaves_early_hangs_up(server: StandIn) -> None:
         ("TINY_KEY", "abc", False),
     ],
 )
-def test_values_of_secret_variables_are_masked(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, hidden: bool
-) -> None:
+def test_values_of_secret_variables_are_masked(monkeypatch: pytest.MonkeyPatch, name: str, value: str, hidden: bool) -> None:
     monkeypatch.setenv(name, value)
 
     assert redact(f"refused: {value}!") == ("refused: [redacted]!" if hidden else f"refused: {value}!")
