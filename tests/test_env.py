@@ -1,0 +1,77 @@
+"""Parsers of environment variables: a bad value stops the start and says what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoresearch_web.env import ConfigError, env_bool, env_int, env_list, env_path, env_text
+
+
+@pytest.fixture
+def given(monkeypatch):
+    return lambda value: monkeypatch.setenv("AR_TEST", value)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", 7), ("  ", 7), ("0", 0), (" 12 ", 12), ("100", 100)])
+def test_a_whole_number(given, value, expected):
+    given(value)
+    assert env_int("AR_TEST", 7, low=0, high=100) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("soon", "AR_TEST='soon': expected a whole number, as in AR_TEST=7"), ("1.5", "expected a whole number"),
+     ("-1", "AR_TEST=-1: expected a number from 0 to 100"), ("101", "AR_TEST=101: expected a number from 0 to 100")],
+)
+def test_what_is_no_such_number_stops_the_start_with_words(given, value, words):
+    given(value)
+    with pytest.raises(ConfigError, match=words):
+        env_int("AR_TEST", 7, low=0, high=100)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1", True), ("true", True), ("YES", True), ("on", True), ("0", False), ("False", False), ("no", False), ("off", False)],
+)
+def test_a_switch(given, value, expected):
+    given(value)
+    assert env_bool("AR_TEST", not expected) is expected
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_an_empty_switch_is_its_default(given, default):
+    given("")
+    assert env_bool("AR_TEST", default) is default
+
+
+def test_what_is_no_switch_stops_the_start_with_words(given):
+    given("perhaps")
+    with pytest.raises(ConfigError, match="AR_TEST='perhaps': expected 1 or 0"):
+        env_bool("AR_TEST", True)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", []), (" , ", []), ("a", ["a"]), (" a, b ,,c", ["a", "b", "c"])])
+def test_a_list(given, value, expected):
+    given(value)
+    assert env_list("AR_TEST") == expected
+
+
+def test_a_text_is_stripped_and_an_empty_one_is_its_default(given):
+    given("  word ")
+    assert env_text("AR_TEST", "other") == "word"
+    given(" ")
+    assert env_text("AR_TEST", "other") == "other"
+
+
+def test_a_path_is_absolute_and_knows_the_home_folder(given, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    given("~/data")
+    assert env_path("AR_TEST", Path("/default")) == Path("/home/ada/data")
+    given("")
+    assert env_path("AR_TEST", Path("/default")) == Path("/default")
+
+
+def test_a_bad_value_ends_the_process_without_a_traceback():
+    assert issubclass(ConfigError, SystemExit)
