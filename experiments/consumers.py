@@ -22,7 +22,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
 
-    async def disconnect(self, code: int) -> None:
+    async def disconnect(self, code: int) -> None:  # noqa: ARG002  (the name is Channels')
         if self.group:
             await self.channel_layer.group_discard(self.group, self.channel_name)
 

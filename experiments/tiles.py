@@ -11,7 +11,7 @@ from statistics import median
 from typing import NamedTuple
 
 from experiments.models import Run
-from experiments.states import LIVE, Kind, State
+from experiments.states import LIVE, Kind, RunState, State
 
 RECENT = 20  # trainings that the rate is taken from
 
@@ -80,7 +80,7 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
         others=count[State.CANCELLED] + count[State.REVERTED],
         live=sum(count[state] for state in LIVE),
         an_hour=rate,
-        idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at),
+        idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at, turns_of(run)),
         cost=sum(row.cost or 0.0 for row in rows),
         tokens=sum(row.tokens_in + row.tokens_out for row in rows),
         ends_at=ends_at,
@@ -103,14 +103,33 @@ def an_hour(rows: Iterable[Row]) -> float | None:
     return 3600 / typical if typical > 0 else None
 
 
-def idle_percent(rows: Iterable[Row], lanes: int, until: datetime | None) -> float | None:
-    """Share of the time since the first training in which no training ran. `until` None: up to the last training."""
+def turns_of(run: Run) -> list[tuple[datetime, str]]:
+    """When the run became active, paused or ended, in order."""
+    states = [state.value for state in RunState]
+    return list(run.moves.filter(experiment=None, new__in=states).order_by("pk").values_list("at", "new"))
+
+
+def rest_seconds(turns: Iterable[tuple[datetime, str]], since: datetime, until: datetime) -> float:
+    """How long between the two moments the run was paused or had ended: that time is nobody's idleness."""
+    rest, stopped = 0.0, None
+    for at, state in [*turns, (until, RunState.ACTIVE.value)]:
+        if state == RunState.ACTIVE and stopped:
+            rest += max(0.0, (min(at, until) - max(stopped, since)).total_seconds())
+        stopped = (stopped or at) if state != RunState.ACTIVE else None
+    return rest
+
+
+def idle_percent(
+    rows: Iterable[Row], lanes: int, until: datetime | None, turns: Iterable[tuple[datetime, str]] = ()
+) -> float | None:
+    """Share of the active time since the first training in which no training ran. `until` None: up to the last one."""
     trained = [(row.training_at, row.trained_at or row.finished_at) for row in rows if row.training_at]
     ended = [end for _, end in trained if end]
     end = until or max(ended, default=None)
     if not trained or end is None:
         return None
-    wall = (end - min(start for start, _ in trained)).total_seconds() * max(1, lanes)
+    first = min(start for start, _ in trained)
+    wall = ((end - first).total_seconds() - rest_seconds(turns, first, end)) * max(1, lanes)
     if wall <= 0:
         return None
     busy = sum(max(0.0, (min(stop or end, end) - start).total_seconds()) for start, stop in trained)

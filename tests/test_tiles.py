@@ -32,6 +32,12 @@ def test_idle_is_the_time_without_a_training():
     assert idle_percent([row(0, 0, 4), row(1, 5, 9)], 1, minutes(10)) == pytest.approx(20)
 
 
+def test_a_pause_is_not_idle():
+    turns = [(minutes(0), "active"), (minutes(4), "paused"), (minutes(4.5), "ended"), (minutes(9), "active")]
+    assert idle_percent([row(0, 0, 4), row(1, 9, 14)], 1, minutes(15), turns) == pytest.approx(10)
+    assert idle_percent([row(0, 0, 4)], 1, minutes(6), turns[:2]) == pytest.approx(0)
+
+
 def test_a_training_under_way_is_not_idle():
     assert idle_percent([row(0, 0, None)], 1, minutes(10)) == 0
 

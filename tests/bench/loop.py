@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
 from tests.bench.table import Line, at_most, show
 from tests.browser.chromium import ARGS, executable
-from tests.installation import ROOT, Installation, free_port, wait_for
+from tests.installation import Installation, wait_for
+from tests.standin_llm import StandIn, propose
 
 THINK_SECONDS, BUDGET_SECONDS, TRAININGS = 10, 14, 8
+_count = itertools.count()
 
 GAPS = """
 from experiments.models import Experiment
+import itertools
 import json
 rows = Experiment.objects.filter(run_id={run}, training_at__isnull=False).order_by("training_at")
 times = [(row.training_at, row.trained_at) for row in rows]
@@ -54,10 +58,15 @@ WATCH = """() => {
 }"""
 
 
-def gaps(here: Installation, stand_in: int) -> list[float]:
+def think(messages: list[dict[str, Any]]) -> str:
+    time.sleep(THINK_SECONDS)
+    return propose(messages, next(_count))
+
+
+def gaps(here: Installation, llm: StandIn) -> list[float]:
     """Seconds from the end of one training to the start of the next."""
     run = here.start_run("slow", budget=BUDGET_SECONDS, tag="gaps", program={
-        "researcher": "litellm", "model": "openai/standin", "api_base": f"http://127.0.0.1:{stand_in}/v1",
+        "researcher": "litellm", "model": "openai/standin", "api_base": llm.api_base,
     })
     wait_for(lambda: len(here.finished(run)) >= TRAININGS, TRAININGS * (BUDGET_SECONDS + 15), every=2)
     found: list[float] = json.loads(here.python(GAPS.format(run=run)))
@@ -115,34 +124,26 @@ def start_seconds(here: Installation) -> float:
 
 
 def main() -> int:
-    port = free_port()
-    stand_in = subprocess.Popen(
-        [sys.executable, "-m", "tests.standin_llm", "--port", str(port), "--delay", str(THINK_SECONDS)], cwd=ROOT
-    )
     lines: list[Line] = []
-    try:
-        with Installation(OPENAI_API_KEY="stand-in") as here, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=executable(), args=ARGS)
-            page = browser.new_page()
-            lines.append(at_most("start to first page, warm", start_seconds(here), "s", 8))
-            page.goto(here.sign_in_link())
-            run = here.start_run("slow", budget=4, tag="memory")
-            wait_for(lambda: len(here.finished(run)) >= 2, 60)
-            lines.append(at_most("memory of our processes, sweep", memory_mb(here), "MB", 400))
-            here.python(f"from experiments.models import Run; Run.objects.get(pk={run}).stop(by='bench')")
-            server, drawn = thousand(here, page)
-            lines.append(at_most("1,000 experiments: server", server, "ms", 150))
-            lines.append(at_most("1,000 experiments: chart drawn", drawn, "s", 1.5))
-            delays = sorted(line_to_pixel(here, page))
-            lines.append(at_most(f"step line to pixel, median of {len(delays)}", statistics.median(delays), "s", 0.3))
-            lines.append(at_most("step line to pixel, p99", delays[int(len(delays) * 0.99)], "s", 0.8))
-            found = gaps(here, port)
-            lines.append(at_most(f"training to training, median of {len(found)}", statistics.median(found), "s", 0.5))
-            lines.append(at_most("training to training, worst", max(found), "s", None))
-            lines.append(at_most("memory of our processes, with litellm", memory_mb(here), "MB", None))
-    finally:
-        stand_in.kill()
-        stand_in.wait()
+    with StandIn(answer=think) as llm, Installation(OPENAI_API_KEY="stand-in") as here, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=ARGS)
+        page = browser.new_page()
+        lines.append(at_most("start to first page, warm", start_seconds(here), "s", 8))
+        page.goto(here.sign_in_link())
+        run = here.start_run("slow", budget=4, tag="memory")
+        wait_for(lambda: len(here.finished(run)) >= 2, 60)
+        lines.append(at_most("memory of our processes, sweep", memory_mb(here), "MB", 400))
+        here.python(f"from experiments.models import Run; Run.objects.get(pk={run}).stop(by='bench')")
+        server, drawn = thousand(here, page)
+        lines.append(at_most("1,000 experiments: server", server, "ms", 150))
+        lines.append(at_most("1,000 experiments: chart drawn", drawn, "s", 1.5))
+        delays = sorted(line_to_pixel(here, page))
+        lines.append(at_most(f"step line to pixel, median of {len(delays)}", statistics.median(delays), "s", 0.3))
+        lines.append(at_most("step line to pixel, p99", delays[int(len(delays) * 0.99)], "s", 0.8))
+        found = gaps(here, llm)
+        lines.append(at_most(f"training to training, median of {len(found)}", statistics.median(found), "s", 0.5))
+        lines.append(at_most("training to training, worst", max(found), "s", None))
+        lines.append(at_most("memory of our processes, with litellm", memory_mb(here), "MB", None))
     return show("loop", lines)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
+
 import pytest
 
 from experiments.loop import actions, chain
 from experiments.loop.workspace import ZERO, Workspace
 from experiments.models import Run
 from experiments.states import Kind, RunState, State, StateError
+from tests.factories import make_experiment
 from tests.loop.conftest import look
 from tests.loop.scripted import change
 
@@ -108,12 +111,26 @@ def test_a_paused_run_is_asked_about_when_it_is_resumed(run, git):
     assert run.reason == "branch_moved"
 
 
-def test_two_who_set_the_branch_at_once_do_not_take_each_other_for_somebody_outside(run, git, loop, answers):
-    behind = Run.objects.get()  # as a tick has read it a moment ago
-    answers(change("MATRIX_LR", 0.09))
-    loop.until(run, lambda: run.best.number > 0)
-    chain.sync_branch(behind)
-    assert behind.is_active and behind.tip == run.best.commit
+def test_a_keep_while_the_branch_is_looked_at_is_not_taken_for_somebody_outside(run, git, worker, monkeypatch):
+    commit = git.commit(run.best.commit, {"train.py": "LR = 1\n"}, "A winner")
+    winner = make_experiment(run, State.EVALUATING, 0.5, number=50, commit=commit)
+    ref, keeping = Workspace.ref, []
+
+    def keep() -> None:
+        winner.move_to(State.KEPT, by="verdict")
+        chain.sync_branch(Run.objects.get())
+
+    def ref_after_a_keep(self, name):
+        if not keeping:
+            keeping.append(worker(keep))
+            wait(keeping, timeout=0.5)
+        return ref(self, name)
+
+    monkeypatch.setattr(Workspace, "ref", ref_after_a_keep)
+    chain.sync_branch(Run.objects.get())
+    keeping[0].result(30)
+    assert Run.objects.get().is_active
+    assert git.ref(f"refs/heads/{run.branch}") == commit == Run.objects.get().tip
 
 
 def test_a_ref_is_set_only_where_it_was_expected(run, git):
