@@ -63,7 +63,7 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
         raise StateError(f"#{experiment.number} is being reverted already.")
     workspace = Workspace(run.program.repo)
     try:
-        tree = workspace.merge(experiment.commit, best.commit, experiment.parent.commit)
+        tree = chain.tree_without(experiment, best)
     except MergeConflict as conflict:
         raise StateError(
             f"#{experiment.number} cannot be reverted alone: {conflict}, which a later keep changed again. "

@@ -9,6 +9,7 @@ from django.db import transaction
 from experiments.loop.errors import BranchMoved, MergeConflict
 from experiments.loop.workspace import ZERO, Workspace
 from experiments.models import Experiment, Run
+from experiments.researcher.base import Edit
 from experiments.researcher.edits import EditError, apply_edits, edits_from_json
 from experiments.states import RunState
 
@@ -50,6 +51,24 @@ def refit(experiment: Experiment, best: Experiment) -> None:
     experiment.commit, experiment.parent = commit, best
     experiment.diff = workspace.diff(best.commit, commit)
     experiment.save(update_fields=["commit", "parent", "diff"])
+
+
+def tree_without(experiment: Experiment, best: Experiment) -> str:
+    """The best's tree without this experiment's change: by a merge, else by its edits backwards. Raises MergeConflict."""
+    workspace = Workspace(experiment.run.program.repo)
+    assert experiment.parent is not None
+    try:
+        return workspace.merge(experiment.commit, best.commit, experiment.parent.commit)
+    except MergeConflict as conflict:  # to a merge, changes of neighbouring lines are one
+        try:
+            edits = edits_from_json(experiment.edits)
+            if any(edit.search is None for edit in edits):  # a whole file: what stood there before is not in the edit
+                raise conflict
+            backwards = [Edit(edit.path, edit.replace, edit.search or "") for edit in reversed(edits)]
+            files = apply_edits(workspace.read(best.commit, experiment.run.program.editable), backwards)
+        except EditError:
+            raise conflict from None
+    return workspace.tree(workspace.commit(best.commit, files, message(experiment, "without")))
 
 
 def sync_branch(run: Run) -> None:

@@ -117,6 +117,11 @@ class Run(models.Model):
             ends = f"at {self.deadline_at:%Y-%m-%d %H:%M} UTC" if self.deadline_at else "at no fixed time"
             self.record(by, "limits", why=f"{max_experiments or 'any number of'} experiments, ends {ends}")
 
+    def add_note(self, text: str, *, by: str) -> None:
+        with transaction.atomic():
+            self.notes.create(text=text, author=by)
+            self.record(by, "note", why=text)
+
     def limit_reached(self) -> tuple[str, str] | None:
         """(reason, sentence) of the first limit that is reached, or None."""
         if self.max_experiments and self.experiments.count() >= self.max_experiments:

@@ -87,7 +87,7 @@ def note(request: HttpRequest, pk: int) -> HttpResponse:
         if is_htmx(request):
             return render(request, "run/note_form.html", {"run": run, "note_form": form}, status=422)
         return page(request, run, status=422, note_form=form)
-    run.notes.create(text=form.cleaned_data["text"], author=by(request))
+    run.add_note(form.cleaned_data["text"], by=by(request))
     tasks.wake(run.pk)
     if not is_htmx(request):
         return redirect("run", pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import statistics
@@ -106,9 +107,10 @@ def memory_mb(here: Installation) -> float:
     total = 0
     for pid in here.processes():
         folder = Path("/proc") / str(pid)
-        if b"AUTORESEARCH_WORKSPACE" not in (folder / "environ").read_bytes():
-            lines = (folder / "smaps_rollup").read_text().splitlines()
-            total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        with contextlib.suppress(OSError, StopIteration):  # it has ended meanwhile
+            if b"AUTORESEARCH_WORKSPACE" not in (folder / "environ").read_bytes():
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
 
 

@@ -71,6 +71,13 @@ def test_a_revert_is_a_new_experiment_trained_and_judged(run, loop, answers):
     assert made.detail.startswith("worse by")
 
 
+def test_a_change_is_reverted_beside_a_later_one_on_the_next_line(run, loop, answers):
+    answers(change("MATRIX_LR", 0.06), change("WARMDOWN", 0.6), change("STEPS", 5))
+    rows = loop.finish(run, 3)
+    made = actions.revert(rows[1], by="ada")
+    assert "MATRIX_LR = 0.04" in text_of(made) and "WARMDOWN = 0.6" in text_of(made)
+
+
 def test_a_revert_that_helps_is_kept(run, loop, answers):
     worse = edit("worse, but it prints less", "DECAY = 0.1", "DECAY = 0.1  # tuned")
     answers(change("MATRIX_LR", 0.06), worse)

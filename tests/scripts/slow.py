@@ -3,6 +3,11 @@ import os
 import time
 
 MATRIX_LR = 0.04
+EMBEDDING_LR = 0.3
+SCALAR_LR = 0.5
+HEAD_LR = 0.01
+WARMDOWN = 0.5
+DECAY = 0.1
 BUDGET = float(os.environ["AUTORESEARCH_BUDGET"])
 began, step = time.time(), 0
 while (passed := time.time() - began) < BUDGET:

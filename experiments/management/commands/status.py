@@ -17,15 +17,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        runs = [_as_dict(run) for run in Run.objects.select_related("program").order_by("pk")]
+        runs = Run.objects.select_related("program").order_by("pk")
         if options["json"]:
-            self.stdout.write(json.dumps({"runs": runs}))
+            self.stdout.write(json.dumps({"runs": [_as_dict(run) for run in runs]}))
             return
         for run in runs:
-            scores = [row["val_bpb"] for row in run["experiments"] if row["state"] == "kept"]
-            best = f"best {scores[-1]:.6f}" if scores else "no score yet"
-            name, count = f"{run['program']}/{run['branch']}", len(run["experiments"])
-            self.stdout.write(f"{run['id']:>4}  {name}  {run['state']}  {count} experiments, {best}")
+            score = run.best.score if run.best else None
+            best = "no score yet" if score is None else f"best {score:.6f}"
+            name, count = f"{run.program}/{run.branch}", run.experiments.count()
+            self.stdout.write(f"{run.pk:>4}  {name}  {run.state}  {count} experiments, {best}")
         if not runs:
             self.stdout.write("No run yet. Start one on a program's page.")
 
