@@ -13,14 +13,16 @@ setup-dev: .venv/installed-dev
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
 
 .venv/installed: requirements.txt | .venv/bin/python
-	$(BIN)/pip install --quiet -r requirements.txt
+	@echo "installing requirements.txt into .venv (once; torch is large, this takes minutes)"
+	@$(BIN)/pip install --quiet -r requirements.txt
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	$(BIN)/pip install --quiet -r requirements-dev.txt
+	@echo "installing what tests and checks need"
+	@$(BIN)/pip install --quiet -r requirements-dev.txt
 	@touch $@
 
 test: setup-dev
