@@ -45,13 +45,12 @@ def activity(run: Run) -> Activity:
     on_device = [experiment for experiment in live if experiment.state in ON_DEVICE]
     items = [Item(experiment, _waits_for(run, experiment, on_device)) for experiment in live]
     now = [item for item in items if item.experiment.state in _BIG] or items[:1]
-    best = light.filter(state=State.KEPT).order_by("-number").first()
     last = light.filter(finished_at__isnull=False).select_related("parent").order_by("-finished_at", "-number").first()
     return Activity(
         now=now,
         coming=[item for item in items if item not in now],
         last=Item(last) if last else None,
-        best=best,
+        best=run.best,
         idle="" if items else _idle(run),
     )
 

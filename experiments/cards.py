@@ -68,7 +68,7 @@ def _fill(cards: dict[int, RunCard]) -> None:
         card.counts[row["state"]] = row["n"]
         card.last_number = max(card.last_number, row["last"])
         card.cost += row["cost"] or 0.0
-    kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "number")
+    kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "finished_at")
     for run_id, number, score in kept.values_list("run_id", "number", "score"):
         cards[run_id].kept_scores.append((number, float(score or 0)))
     baselines = rows.filter(kind=Kind.BASELINE, score__isnull=False).order_by("-number")  # the first one is set last

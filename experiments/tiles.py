@@ -64,7 +64,7 @@ def rows_of(run: Run) -> list[Row]:
 def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
     count = Counter(row.state for row in rows)
     kept = [row for row in rows if row.state == State.KEPT]
-    best = kept[-1] if kept else None
+    best = max(kept, key=lambda row: row.finished_at or now, default=None)  # each builds on the one kept before it
     baseline = next((row.score for row in rows if row.kind == Kind.BASELINE and row.score is not None), None)
     rate = an_hour(rows)
     ends_at, ends_by = forecast(run, len(rows), sum(row.state in LIVE for row in rows), rate, now)

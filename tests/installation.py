@@ -77,6 +77,7 @@ class Installation:
         self.wait_ready()
 
     def start_process(self) -> None:
+        self.written = len(self.console) if (self.var / "console").exists() else 0
         with (self.var / "console").open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up"], cwd=ROOT, env=self.env, stdout=out, stderr=out,
@@ -84,7 +85,7 @@ class Installation:
             )
 
     def wait_ready(self) -> None:
-        wait_for(lambda: "Sign in" in self.console.rpartition("data in")[2] or self.process.poll() is not None, 90)
+        wait_for(lambda: "Sign in" in self.console[self.written :] or self.process.poll() is not None, 90)
         assert self.process.poll() is None, self.console
 
     def stop(self) -> float:

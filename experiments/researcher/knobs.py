@@ -12,6 +12,7 @@ from .constants import Constant, Number, round_to_three_digits
 LEARNING_RATE = re.compile(r"(^|_)(LR|LEARNING_RATE)(_|$)")
 SCHEDULE = re.compile(r"(FRACTION|FRAC|RATIO|WARMUP|WARMDOWN|COOLDOWN|DECAY|MOMENTUM|BETA\d?|DROPOUT)(_|$)")
 # Sizes must divide one another; doubling and halving is the move least likely to break that.
+HEAD = re.compile(r"HEAD_(DIM|SIZE)$")
 DIMENSION = re.compile(
     r"(DEPTH|LAYERS?|DIM|WIDTH|HEADS?|BATCH|SIZE|TOKENS|ROWS?|CHANNELS|HIDDEN|BLOCKS?|EMBD?|LENGTH|LEN|WINDOW|RANK)(_|$)"
 )
@@ -97,7 +98,8 @@ def _integer_knob(constant: Constant, value: int) -> Knob | None:
         return None
     power_of_two = value > 0 and value & (value - 1) == 0
     if power_of_two or DIMENSION.search(constant.name):
-        return Knob(constant, Scale.DOUBLE, -1.0 if value % 2 == 0 else 0.0, 1.0, 0.5)
+        highest = 0.0 if HEAD.search(constant.name) and value % 2 == 0 else 1.0  # a larger head may not divide the width
+        return Knob(constant, Scale.DOUBLE, -1.0 if value % 2 == 0 else 0.0, highest, 0.5)
     return Knob(constant, Scale.FACTOR, -1.0, 1.0, 1.0)
 
 
