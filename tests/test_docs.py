@@ -18,7 +18,7 @@ def test_every_setting_is_documented():
 def test_every_command_of_the_readme_exists():
     text = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     commands = {path.stem for path in (ROOT / "experiments/management/commands").glob("*.py")}
     assert set(re.findall(r"manage\.py ([a-z_]+)", text)) <= commands | {"createsuperuser"}
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.installation import Installation, wait_for
+from tests.installation import Installation
 
 POINTS = "(document.querySelector('[data-curve]')?.data?.[1]?.x.length ?? 0)"
 LOG_LENGTH = "(document.querySelector('[data-stream=log]')?.textContent.length ?? 0)"
@@ -38,8 +38,14 @@ def test_two_windows_agree(run: str, context: BrowserContext):
     for window in windows:
         window.goto(run)
         window.wait_for_function(f"{POINTS} > 10")
-    wait_for(lambda: abs(windows[0].evaluate(POINTS) - windows[1].evaluate(POINTS)) <= 5, 10)
-    wait_for(lambda: len({window.locator("#table tbody").inner_text() for window in windows}) == 1, 10)
+    for one, other in (windows, windows[::-1]):  # what the one shows, the other shows
+        other.wait_for_function(f"{POINTS} >= {one.evaluate(POINTS)}", timeout=5000)
+    windows[0].get_by_role("button", name="Pause now").click()
+    for window in windows:
+        expect(window.locator("#head")).to_contain_text("Paused")
+        expect(window.locator("#table tbody")).not_to_contain_text("training")
+    rows = [window.locator("#table tbody").inner_text() for window in windows]
+    assert rows[0] == rows[1]
 
 
 def test_a_verdict_arrives_by_itself(run: str, page: Page):
