@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
 class ConfigError(SystemExit):
@@ -36,6 +37,24 @@ def env_bool(name: str, default: bool) -> bool:
     if raw in {"0", "false", "no", "off"}:
         return False
     raise ConfigError(f"{name}={raw!r}: expected 1 or 0.")
+
+
+def env_choice(name: str, *choices: str) -> str:
+    """One of `choices`; the first is the default."""
+    value = env_text(name, choices[0])
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r}: expected {' or '.join(choices)}.")
+    return value
+
+
+def env_zone(name: str, default: str) -> str:
+    """A time zone that this machine knows."""
+    value = env_text(name, default)
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ConfigError(f"{name}={value!r}: expected a time zone, as in {name}=Europe/Berlin.") from None
+    return value
 
 
 def env_list(name: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dj_database_url
 
-from autoresearch_web.env import ConfigError, env_bool, env_int, env_list, env_path, env_text
+from autoresearch_web.env import ConfigError, env_bool, env_choice, env_int, env_list, env_path, env_text, env_zone
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = env_path("AUTORESEARCH_VAR", BASE_DIR / "var")
@@ -57,7 +57,7 @@ MIN_FREE_MB = env_int("AUTORESEARCH_MIN_FREE_MB", 200, low=0, high=10**9)
 LLM_TIMEOUT_SECONDS = env_int("AUTORESEARCH_LLM_TIMEOUT", 120, low=1, high=3600)
 LLM_TRIES = env_int("AUTORESEARCH_LLM_TRIES", 5, low=1, high=100)
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
-DEMO_RESEARCHER = env_text("AUTORESEARCH_RESEARCHER", "sweep")
+DEMO_RESEARCHER = env_choice("AUTORESEARCH_RESEARCHER", "sweep", "litellm")
 DEMO_MODEL = env_text("AUTORESEARCH_MODEL")
 DEMO_API_BASE = env_text("AUTORESEARCH_API_BASE")
 
@@ -120,7 +120,6 @@ DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
-
 def _redis_socket() -> Path:
     """Beside the data; a path over 100 bytes (the kernel cuts at 107) moves to a short folder of its own."""
     path = VAR_DIR / "redis.sock"
@@ -155,7 +154,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 LANGUAGE_CODE = "en"
-TIME_ZONE = env_text("TZ", "UTC")
+TIME_ZONE = env_zone("TZ", "UTC")
 USE_TZ = True
 USE_I18N = False
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_web.env import ConfigError, env_bool, env_int, env_list, env_path, env_text
+from autoresearch_web.env import ConfigError, env_bool, env_choice, env_int, env_list, env_path, env_text, env_zone
 
 
 @pytest.fixture
@@ -50,6 +50,25 @@ def test_what_is_no_switch_stops_the_start_with_words(given):
     given("perhaps")
     with pytest.raises(ConfigError, match="AR_TEST='perhaps': expected 1 or 0"):
         env_bool("AR_TEST", True)
+
+
+def test_a_choice_is_one_of_its_words_the_first_without_any(given):
+    given("")
+    assert env_choice("AR_TEST", "sweep", "litellm") == "sweep"
+    given("litellm")
+    assert env_choice("AR_TEST", "sweep", "litellm") == "litellm"
+    given("gpt")
+    with pytest.raises(ConfigError, match="AR_TEST='gpt': expected sweep or litellm"):
+        env_choice("AR_TEST", "sweep", "litellm")
+
+
+def test_a_time_zone_is_one_that_exists(given):
+    given("Europe/Berlin")
+    assert env_zone("AR_TEST", "UTC") == "Europe/Berlin"
+    for value in ("Europe/Nowhere", "/etc/passwd", ":x"):
+        given(value)
+        with pytest.raises(ConfigError, match="expected a time zone, as in AR_TEST=Europe/Berlin"):
+            env_zone("AR_TEST", "UTC")
 
 
 @pytest.mark.parametrize(("value", "expected"), [("", []), (" , ", []), ("a", ["a"]), (" a, b ,,c", ["a", "b", "c"])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from experiments.loop.workspace import Workspace
 from experiments.models import BriefVersion, Experiment, Program, Run
 from experiments.states import Kind, Mode, State, StateError
 
+_UNFINISHED = (State.READY, State.TRAINING, State.EVALUATING, State.CONFIRMING)
 TEMPLATE_FILES = ("program.md", "prepare.py", "train.py")
 
 
@@ -58,9 +58,6 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
     run, best = experiment.run, experiment.run.best
     if experiment.state != State.KEPT or experiment.parent is None or best is None:
         raise StateError(f"#{experiment.number} is not a kept change; there is nothing to revert.")
-    open_reverts = run.experiments.filter(kind=Kind.REVERT, subject=experiment, state__in=_unfinished())
-    if open_reverts.exists():
-        raise StateError(f"#{experiment.number} is being reverted already.")
     workspace = Workspace(run.program.repo)
     try:
         tree = chain.tree_without(experiment, best)
@@ -73,7 +70,9 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
         raise StateError(f"Nothing of #{experiment.number} is left in the best; there is nothing to revert.")
     description = f"Revert #{experiment.number}: {experiment.description}"[:200]
     with transaction.atomic():
-        Run.objects.select_for_update().get(pk=run.pk)
+        Run.locked(run.pk)  # asked under the lock: a double click makes one revert
+        if run.experiments.filter(kind=Kind.REVERT, subject=experiment, state__in=_UNFINISHED).exists():
+            raise StateError(f"#{experiment.number} is being reverted already.")
         made = Experiment.objects.create(
             run=run, number=run.next_number(), kind=Kind.REVERT, state=State.READY, parent=best, subject=experiment,
             brief=experiment.brief, description=description, seed=run.seed, proposed_at=timezone.now(),
@@ -85,10 +84,6 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
         made.save(update_fields=["commit", "diff"])
         run.record(by, f"#{made.number} created", why=description)
     return made
-
-
-def _unfinished() -> Sequence[State]:
-    return [State.READY, State.TRAINING, State.EVALUATING, State.CONFIRMING]
 
 
 def restore_branch(run: Run, *, by: str) -> None:
@@ -111,7 +106,7 @@ def adopt_branch(run: Run, *, by: str) -> Experiment:
     if not outside or best is None:
         raise StateError("There is no commit to adopt on the branch. Use Restore.")
     with transaction.atomic():
-        Run.objects.select_for_update().get(pk=run.pk)
+        Run.locked(run.pk)
         made = Experiment.objects.create(
             run=run, number=run.next_number(), kind=Kind.MANUAL, state=State.READY, parent=best, commit=outside,
             description=f"Adopted from outside: {outside[:7]}", seed=run.seed, brief=run.program.brief,

@@ -31,7 +31,7 @@ def commit_files(experiment: Experiment, parent: Experiment, files: Mapping[str,
 
 
 def refit(experiment: Experiment, best: Experiment) -> None:
-    """Put the same change on a best that has moved: the edits again, else a merge. Raises MergeConflict."""
+    """Put the same change on a best that has moved: the edits again, else a merge. Raises MergeConflict, StaleState."""
     program = experiment.run.program
     workspace = Workspace(program.repo)
     assert experiment.parent is not None
@@ -41,16 +41,13 @@ def refit(experiment: Experiment, best: Experiment) -> None:
     except EditError:  # a revert has none; others may no longer find their place: then git merges
         files = {}
     if files:
-        commit = commit_files(experiment, best, files, experiment.description)
+        commit = workspace.commit(best.commit, files, message(experiment, experiment.description))
     else:
         tree = workspace.merge(experiment.parent.commit, best.commit, experiment.commit)
         if tree == workspace.tree(best.commit):
             raise MergeConflict(["no file: the best already has this change"])
         commit = workspace.commit_tree(tree, best.commit, message(experiment, experiment.description))
-        workspace.set_ref(experiment.ref, commit)
-    experiment.commit, experiment.parent = commit, best
-    experiment.diff = workspace.diff(best.commit, commit)
-    experiment.save(update_fields=["commit", "parent", "diff"])
+    experiment.store(commit=commit, parent=best, diff=workspace.diff(best.commit, commit))
 
 
 def tree_without(experiment: Experiment, best: Experiment) -> str:
@@ -75,12 +72,12 @@ def sync_branch(run: Run) -> None:
     """Set the branch to the best. Pauses the run when somebody else has moved it; their work is never reset."""
     with transaction.atomic():
         # one at a time, and with the tip of now: two at once would take each other for somebody outside
-        run.refresh_from_db(from_queryset=Run.objects.select_for_update())
+        run.refresh_from_db(from_queryset=Run.objects.select_for_update(no_key=True))
         workspace, ref, best = Workspace(run.program.repo), f"refs/heads/{run.branch}", run.best
         wanted, found = (best.commit if best else run.base_commit), workspace.ref(ref)
         if found != wanted:
             try:
-                if found != run.tip and run.tip:
+                if found != run.tip:
                     raise BranchMoved(found)
                 workspace.set_ref(ref, wanted, found or ZERO)
             except BranchMoved as moved:
@@ -96,7 +93,7 @@ def _ask(run: Run, found: str) -> None:
         where = found[:7] if found else "nowhere: it was deleted"
         run.pause(
             by="loop", now=False, reason="branch_moved",
-            why=f"{run.branch} was moved from outside to {where}; we had set it to {run.tip[:7]}. "
+            why=f"{run.branch} was moved from outside to {where}; we had set it to {run.tip[:7] or 'nothing yet'}. "
             "Adopt trains that commit as an experiment; Restore sets the branch back (that commit stays as a ref).",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from django.conf import settings
@@ -40,9 +41,10 @@ def lock_path(device: str) -> Path:
     return folder / f"{device.replace('/', '_')}.lock"
 
 
-def free() -> str:
-    """A device that trains nothing now; the first one where all are busy (the shim then waits for its lock)."""
-    return next((name for name in names() if not is_locked(lock_path(name))), names()[0])
+def free(in_use: Collection[str]) -> str:
+    """A device that is not in use and that no shim holds; the first where all are busy (its shim then waits)."""
+    idle = (name for name in names() if name not in in_use and not is_locked(lock_path(name)))
+    return next(idle, names()[0])
 
 
 def environment(device: str) -> dict[str, str]:

@@ -133,8 +133,8 @@ def _ask(
 
 
 def _store_prompt(experiment: Experiment, messages: tuple[Message, ...]) -> None:
-    experiment.prompt = [{"role": message.role, "content": message.content} for message in messages]
-    experiment.save(update_fields=["prompt", "brief"])
+    prompt = [{"role": message.role, "content": message.content} for message in messages]
+    experiment.store(prompt=prompt, brief=experiment.brief)
     experiment.run.notes.filter(read_by=None).update(read_by=experiment)
 
 
@@ -162,18 +162,23 @@ def train(experiment_id: int) -> None:
 
 
 def _begin(experiment: Experiment) -> bool:
-    """Lay out the workspace and start the shim; False when the edit no longer fits the best."""
+    """Lay out the workspace and start the shim; False when the edit no longer fits the best, or the run was paused."""
     best = experiment.run.best
     with heartbeat(experiment):
         training.end_orphans()
         if best is not None and experiment.parent_id != best.pk and not _refit(experiment, best):
             return False
+        Workspace(experiment.run.program.repo).set_ref(experiment.ref, experiment.commit)  # the row is the truth
         training.prepare_data(experiment)
     worker, now = presence.me(), timezone.now()
-    experiment.move_to(
-        State.TRAINING, by="loop", worker=worker, heartbeat_at=now, training_at=now, trained_at=None,
-        workspace=f"{experiment.pk}-{experiment.attempt}", device=devices.free(),
-    )
+    with transaction.atomic():
+        if not Run.locked(experiment.run_id).is_active:
+            experiment.requeue(by="loop", why="the run was paused before the training began")
+            return False
+        experiment.move_to(
+            State.TRAINING, by="loop", worker=worker, heartbeat_at=now, training_at=now, trained_at=None,
+            workspace=f"{experiment.pk}-{experiment.attempt}", device=devices.free(training.devices_in_use()),
+        )
     training.start(experiment)
     return True
 
@@ -269,7 +274,7 @@ def decide(experiment_id: int) -> None:
         return
     with stage(experiment), transaction.atomic():
         assert experiment.score is not None
-        run = Run.objects.select_for_update().get(pk=experiment.run_id)  # two verdicts at once share no best
+        run = Run.locked(experiment.run_id)  # two verdicts at once share no best
         best = run.best
         ruling = verdict.classic(
             experiment.score, best.score if best else None, best_number=best.number if best else None,
@@ -306,6 +311,7 @@ def _create_on(experiment: Experiment, best: Experiment) -> Experiment:
         hypothesis=experiment.hypothesis, edits=experiment.edits, memo=experiment.memo, diff=experiment.diff,
         seed=experiment.seed, proposed_at=timezone.now(),
     )
+    Workspace(run.program.repo).set_ref(again.ref, again.commit)
     run.record("loop", f"#{again.number} created", why=f"#{experiment.number} on #{best.number}")
     return again
 

@@ -19,7 +19,7 @@ from experiments.loop import chain, training
 from experiments.loop.proposing import crash_to_repair
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.states import LIVE, ON_DEVICE, WORKED, Failure, Kind, RunState, State
+from experiments.states import LIVE, ON_DEVICE, WORKED, Failure, Kind, Mode, RunState, State, StateError
 
 log = logging.getLogger(__name__)
 Enqueue = Callable[[str, int], None]  # stage name, experiment id
@@ -40,11 +40,12 @@ def tick(enqueue: Enqueue) -> None:
 
 def reconcile(run_id: int, enqueue: Enqueue) -> None:
     with transaction.atomic():
-        run = Run.objects.select_for_update().get(pk=run_id)  # two looks at once would create two experiments
+        run = Run.locked(run_id)  # two looks at once would create two experiments
         due = _heal(run)
         if run.is_active:
             _guard(run)
         if run.is_active:
+            _ask_nobody_in_vain(run)
             _create_next(run)
         due += _due(run)
     if run.reason != "branch_moved" or run.is_active:
@@ -117,6 +118,18 @@ def _end_at_limit(run: Run) -> None:
         run.stop(by="loop", reason=reason, why=why)
 
 
+def _ask_nobody_in_vain(run: Run) -> None:
+    """The mode was changed: what waits for a person who is no longer asked goes on."""
+    mode = Mode(run.mode)
+    asked = {State.REVIEWING: mode.reviews_diffs, State.CONFIRMING: mode.confirms_keeps}
+    for experiment in run.needs():
+        if not asked[State(experiment.state)]:
+            try:
+                experiment.approve(by="loop", why=f"the run is in {mode.replace('_', ' ')} now")
+            except StateError as error:  # the best has moved away from under it: only a person can say
+                log.info("still waits: %s", error)
+
+
 def _create_next(run: Run) -> None:
     """Keep one experiment in the pipeline ahead of each lane: while one trains, the next is being proposed."""
     foundation = run.best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
@@ -147,7 +160,8 @@ def _due(run: Run) -> Due:
     if not run.is_active:
         return due
     due += [("propose", pk) for pk in free.filter(state=State.PROPOSING).values_list("pk", flat=True)]
-    lanes = run.lanes - run.experiments.filter(state__in=ON_DEVICE).count()
+    starting = Q(state=State.READY) & ~Q(worker="")
+    lanes = run.lanes - run.experiments.filter(Q(state__in=ON_DEVICE) | starting).count()
     ready = free.filter(state=State.READY)
     if run.best is None:
         ready = ready.filter(kind=Kind.BASELINE)  # an idea waits until there is something to compare it with

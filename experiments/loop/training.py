@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -118,10 +119,6 @@ def prepare_data(experiment: Experiment) -> None:
         _data_ready.add(script)
 
 
-def is_alive(experiment: Experiment) -> bool:
-    return is_locked(folder_of(experiment) / "lock")
-
-
 def stop(experiment: Experiment) -> None:
     """End the shim with everything under it, and wait for that."""
     stop_folder(folder_of(experiment))
@@ -145,6 +142,12 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get("AUTORESEARCH_WORKSPACE") == str(folder):
                 process.kill()
+
+
+def devices_in_use() -> set[str]:
+    """Devices of this machine that a training has been given; its shim may not hold the lock yet."""
+    here = Experiment.objects.filter(state=State.TRAINING, worker__startswith=f"{socket.gethostname()}:")
+    return set(here.values_list("device", flat=True))
 
 
 def is_wanted(workspace: str) -> bool:

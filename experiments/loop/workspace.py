@@ -25,6 +25,7 @@ _SAFE = {
     "gc.auto": "0",
     "gc.reflogExpire": "never",
 }
+_OPTIONS = [part for key, value in _SAFE.items() for part in ("-c", f"{key}={value}")]
 _PERSON = ("autoresearch-web", "autoresearch-web@localhost")
 
 
@@ -42,12 +43,11 @@ class Workspace:
             GIT_ATTR_NOSYSTEM="1", LC_ALL="C.UTF-8", GIT_AUTHOR_NAME=_PERSON[0], GIT_AUTHOR_EMAIL=_PERSON[1],
             GIT_COMMITTER_NAME=_PERSON[0], GIT_COMMITTER_EMAIL=_PERSON[1], **scratch,
         )
-        options = [part for key, value in _SAFE.items() for part in ("-c", f"{key}={value}")]
         with tempfile.TemporaryFile() as source:
             source.write(stdin or b"")
             source.seek(0)
             answer = command.execute(
-                ["git", *options, *args], istream=source, strip_newline_in_stdout=False, stdout_as_string=not raw
+                ["git", *_OPTIONS, *args], istream=source, strip_newline_in_stdout=False, stdout_as_string=not raw
             )
         assert isinstance(answer, str | bytes)
         return answer
@@ -107,7 +107,7 @@ class Workspace:
         left = self.commit_tree(self.tree(ours), root, "ours")
         right = self.commit_tree(self.tree(theirs), root, "theirs")
         status, out, error = git.Git(str(self.path)).execute(
-            ["git", "merge-tree", "--write-tree", "--name-only", "--no-messages", left, right],
+            ["git", *_OPTIONS, "merge-tree", "--write-tree", "--name-only", "--no-messages", left, right],
             env={"GIT_DIR": str(self.path), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
             with_extended_output=True, with_exceptions=False,
         )

@@ -99,10 +99,9 @@ class Experiment(models.Model):
 
     def take_over(self, worker: str) -> bool:
         """Take the row of a worker that died; the attempt grows, so the dead one can write nothing more."""
-        row = Experiment.objects.filter(pk=self.pk, state=self.state, attempt=self.attempt, worker=self.worker)
         before = self.attempt
         with transaction.atomic():
-            taken = self._take(row, worker, attempt=before + 1)
+            taken = self._take(self._mine(), worker, attempt=before + 1)
             if taken:
                 self.chunks.filter(attempt=before).update(attempt=before + 1)  # its streams come along
         return taken
@@ -114,15 +113,24 @@ class Experiment(models.Model):
         self.worker, self.heartbeat_at, self.attempt = worker, now, attempt
         return True
 
+    def _mine(self) -> models.QuerySet[Experiment]:
+        """The row while it is still ours; nothing once it has moved or somebody else has taken it."""
+        return Experiment.objects.filter(pk=self.pk, state=self.state, attempt=self.attempt, worker=self.worker)
+
     def beat(self) -> bool:
         """Renew the lease; False when the row has moved: then stop, it is no longer ours."""
-        mine = Experiment.objects.filter(pk=self.pk, state=self.state, attempt=self.attempt, worker=self.worker)
-        return bool(mine.update(heartbeat_at=timezone.now()))
+        return bool(self._mine().update(heartbeat_at=timezone.now()))
+
+    def store(self, **fields: Any) -> None:
+        """Write fields in the middle of a stage. Raises StaleState when the row is no longer ours."""
+        if not self._mine().update(**fields):
+            raise StaleState(f"#{self.number} has moved in the meantime")
+        for name, value in fields.items():
+            setattr(self, name, value)
 
     def release(self) -> None:
         """Let go without a move: the next worker need not wait for the heartbeat to go stale."""
-        mine = Experiment.objects.filter(pk=self.pk, state=self.state, attempt=self.attempt, worker=self.worker)
-        mine.update(heartbeat_at=timezone.now() - timedelta(days=1))
+        self._mine().update(heartbeat_at=timezone.now() - timedelta(days=1))
 
     @property
     def is_stale(self) -> bool:
@@ -143,15 +151,16 @@ class Experiment(models.Model):
     def cancel(self, *, by: str, why: str = "cancelled by hand") -> None:
         self.move_to(State.CANCELLED, by=by, why=why, detail=why)
 
-    def approve(self, *, by: str) -> None:
+    def approve(self, *, by: str, why: str = "") -> None:
         """REVIEWING: may train. CONFIRMING: is kept."""
         if self.state == State.REVIEWING:
-            self.move_to(State.READY, by=by, why="approved")
+            self.move_to(State.READY, by=by, why=why or "approved")
         elif self.state == State.CONFIRMING:
-            best = self.run.best
-            if best is not None and best.pk != self.parent_id:
-                raise StateError(f"#{self.number} does not change the best of now, #{best.number}. Roll to its parent.")
-            self.move_to(State.KEPT, by=by, why="confirmed by hand", detail=self.detail)
+            with transaction.atomic():
+                best = Run.locked(self.run_id).best
+                if best is not None and best.pk != self.parent_id:
+                    raise StateError(f"#{self.number} does not change the best of now, #{best.number}. Roll to its parent.")
+                self.move_to(State.KEPT, by=by, why=why or "confirmed by hand")
         else:
             raise StateError(f"#{self.number} is {self.state}: there is nothing to approve.")
 

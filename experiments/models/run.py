@@ -44,6 +44,14 @@ class Run(models.Model):
     def __str__(self) -> str:
         return f"{self.program}/{self.tag}"
 
+    @classmethod
+    def locked(cls, pk: int) -> Run:
+        """The run, held until the transaction ends: verdicts, roll backs and new numbers come one at a time.
+
+        NO KEY: a plain FOR UPDATE also stops those who write a Move, and they may hold a row that we go on to write.
+        """
+        return cls.objects.select_for_update(no_key=True).get(pk=pk)
+
     @property
     def branch(self) -> str:
         return f"autoresearch/{self.tag}"
@@ -81,7 +89,7 @@ class Run(models.Model):
             if not (now and self.state == RunState.PAUSED):  # it was paused after this one, and now at once
                 self.move_to(RunState.PAUSED, by=by, reason=reason, why=why or "Paused by hand. Resume when ready.")
             if now:
-                for experiment in self.experiments.filter(state=State.TRAINING):
+                for experiment in self.experiments.select_for_update(no_key=True).filter(state=State.TRAINING):
                     experiment.requeue(by=by, why="the run was paused")
 
     def resume(self, *, by: str) -> None:
@@ -100,7 +108,7 @@ class Run(models.Model):
         """End the run; what is under way is cancelled and keeps its evidence."""
         with transaction.atomic():
             self.move_to(RunState.ENDED, by=by, reason=reason, why=why, ended_at=timezone.now())
-            for experiment in self.experiments.filter(state__in=LIVE):
+            for experiment in self.experiments.select_for_update(no_key=True).filter(state__in=LIVE):
                 experiment.cancel(by=by, why="the run was stopped")
 
     def set_mode(self, mode: Mode, *, by: str) -> None:
@@ -139,6 +147,7 @@ class Run(models.Model):
             raise StateError(f"#{target.number} was never kept; only a kept experiment can be rolled back to.")
         chain = target.chain()
         with transaction.atomic():
+            Run.locked(self.pk)  # a verdict at this moment would build on what is being taken back
             for experiment in self.experiments.filter(state=State.KEPT).exclude(pk__in=chain):
                 experiment.move_to(State.REVERTED, by=by, why=f"rolled back to #{target.number}")
             for experiment in self.experiments.filter(state=State.REVERTED, pk__in=chain):

@@ -63,7 +63,7 @@ def page(request: HttpRequest, run: Run, *, status: int = 200, **context: Any) -
 
 def _limits(run: Run) -> LimitsForm:
     left = (run.deadline_at - timezone.now()).total_seconds() / 3600 if run.deadline_at else 0
-    return LimitsForm(initial={"max_experiments": run.max_experiments, "hours": round(left, 1) if left > 0 else None})
+    return LimitsForm(initial={"max_experiments": run.max_experiments, "hours": round(left, 2) if left > 0 else None})
 
 
 def _head(run: Run) -> dict[str, Any]:

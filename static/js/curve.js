@@ -54,7 +54,6 @@ function showNumbers(scope, points, other) {
 }
 
 onElements("[data-curve]", (element) => {
-  const scope = element.closest("[data-curve-scope]");
   const lines = { mine: [], other: [] };
   let timer = null;
 
@@ -73,8 +72,9 @@ onElements("[data-curve]", (element) => {
       trace(mine, "this one", c.accent, 2),
       { x: end ? [end.seconds] : [], y: end ? [end.loss] : [], mode: "markers", marker: { color: c.accent, size: 8, line: { color: c.card, width: 2 } }, hoverinfo: "skip", type: "scatter" },
     ], baseLayout(c, { xaxis: { ticksuffix: " s", rangemode: "tozero" }, yaxis: { range: range(mine, other), nticks: 6 } }));
-    showNumbers(scope, lines.mine, lines.other);
+    showTheNumbers();
   }
+  const showTheNumbers = () => showNumbers(element.closest("[data-curve-scope]"), lines.mine, lines.other);
   const renderSoon = () => { timer ??= setTimeout(render, DRAW_MS); };
   const read = (experiment, line) => experiment && new Reader(element, experiment, "series", {
     restart() { lines[line] = []; },
@@ -83,4 +83,5 @@ onElements("[data-curve]", (element) => {
   read(element.dataset.experiment, "mine");
   read(element.dataset.compare, "other");
   document.addEventListener("theme", renderSoon);
+  document.addEventListener("htmx:afterSwap", showTheNumbers);  // hx-preserve moved the curve into a fresh card, its numbers are empty
 });

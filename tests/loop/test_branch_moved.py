@@ -136,3 +136,16 @@ def test_a_keep_while_the_branch_is_looked_at_is_not_taken_for_somebody_outside(
 def test_a_ref_is_set_only_where_it_was_expected(run, git):
     with pytest.raises(Exception, match="the branch stands at"):
         git.set_ref(f"refs/heads/{run.branch}", run.best.commit, ZERO)
+
+
+def test_a_branch_that_was_there_before_the_run_is_not_overwritten(make_script_program):
+    program = make_script_program("score", name="another")
+    git = Workspace(program.repo)
+    theirs = git.commit(git.ref("refs/heads/main"), {"train.py": "LR = 1\n"}, "By hand")
+    git.set_ref("refs/heads/autoresearch/night", theirs)
+    started = actions.start_run(program, "night", by="ada")
+    assert (started.state, started.reason) == (RunState.PAUSED, "branch_moved")
+    assert git.ref("refs/heads/autoresearch/night") == theirs
+    actions.restore_branch(started, by="ada")
+    assert git.ref("refs/heads/autoresearch/night") == started.base_commit
+    assert git.ref(f"refs/autoresearch/{started.pk}/outside-{theirs[:12]}") == theirs

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from concurrent.futures import wait
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from json import loads
 
 import psutil
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from experiments import presence
 from experiments.loop import actions, engine, reconcile, training
 from experiments.loop.workspace import Workspace
-from experiments.models import Chunk, Experiment, Program, stream
-from experiments.states import State
+from experiments.models import Chunk, Experiment, Program, Run, stream
+from experiments.researcher.base import Message
+from experiments.states import StaleState, State
 from tests.factories import make_experiment, make_run
 from tests.loop.conftest import look, ready, trainings, wait_for, wait_for_training
 from tests.loop.scripted import change
@@ -260,3 +263,55 @@ def make_two_evaluated(run) -> list[Experiment]:
         make_experiment(run, State.EVALUATING, score, number=number, parent=best, commit=best.commit)
         for number, score in ((1, 1.01), (2, 1.0))
     ]
+
+
+def test_one_that_is_about_to_train_takes_its_lane_already(run):
+    idea = ready(run)
+    other = make_experiment(run, State.READY, parent=run.best, number=9)
+    assert idea.claim(presence.me())
+    assert ("train", other.pk) not in look(run)
+
+
+def test_a_device_whose_shim_has_not_begun_is_not_given_away_again(run, settings, monkeypatch):
+    monkeypatch.setattr(training.devices, "names", lambda: ("0", "1"))
+    make_experiment(run, State.TRAINING, worker=presence.me(), device="0", number=9)
+    assert training.devices.free(training.devices_in_use()) == "1"
+    make_experiment(run, State.TRAINING, worker="another-machine:1:1", device="1", number=10)
+    assert training.devices.free(training.devices_in_use()) == "1"
+
+
+def test_a_zombie_does_not_overwrite_the_prompt_of_its_successor(run):
+    row = make_experiment(run, State.PROPOSING, number=9, worker=DEAD, heartbeat_at=timezone.now())
+    zombie = engine.load(row.pk)
+    row.requeue(by="loop", why="its worker died")
+    with pytest.raises(StaleState):
+        engine._store_prompt(zombie, (Message("user", "old"),))
+    assert Experiment.objects.get(pk=row.pk).prompt == []
+
+
+def test_who_holds_a_run_and_who_moves_its_experiment_do_not_wait_for_each_other(worker):
+    row = make_experiment(make_run(), State.TRAINING)
+    with transaction.atomic():
+        Run.locked(row.run_id)
+        moving = worker(partial(row.requeue, by="loop", why="stopped with the server"))
+        wait([moving], timeout=0.5)
+        Experiment.objects.filter(pk=row.pk).update(description="written by the holder")
+    moving.result(20)
+    assert Experiment.objects.get().description == "written by the holder"
+
+
+def test_a_roll_back_at_the_moment_of_a_verdict_takes_that_keep_back_too(run, worker, monkeypatch):
+    best = run.best
+    kept = make_experiment(run, State.KEPT, 1.0, number=1, parent=best, commit=best.commit)
+    decided = make_experiment(run, State.EVALUATING, 0.9, number=2, parent=kept, commit=best.commit)
+    classic, rolling = engine.verdict.classic, []
+
+    def classic_during_a_roll_back(*args, **options):
+        rolling.append(worker(partial(run.make_best, best, by="ada")))
+        wait(rolling, timeout=0.5)
+        return classic(*args, **options)
+
+    monkeypatch.setattr(engine.verdict, "classic", classic_during_a_roll_back)
+    engine.decide(decided.pk)
+    rolling[0].result(20)
+    assert (run.best, run.experiments.filter(state=State.KEPT).count()) == (best, 1)

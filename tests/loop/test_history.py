@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 
 import pytest
+from django.utils import timezone
 
+from experiments.activity import activity
+from experiments.cards import program_cards
 from experiments.loop import actions, engine
 from experiments.loop.workspace import Workspace
+from experiments.models import Experiment
 from experiments.states import Kind, State, StateError
+from experiments.tiles import tiles
 from tests.loop.conftest import look
 from tests.loop.scripted import change, edit
 
@@ -162,6 +168,7 @@ def test_a_winner_over_a_parent_that_is_no_longer_the_best_is_tried_again_on_it(
     again = run.experiments.get(kind=Kind.REBASE)
     assert (first.state, run.best, again.subject, again.state) == (State.DISCARDED, second, first, State.READY)
     assert f"tried again on #{second.number} as #{again.number}" in first.detail
+    assert Workspace(run.program.repo).ref(again.ref) == again.commit
     loop.until(run, lambda: run.best.pk == again.pk)
     assert run.best.parent == second
     assert "MATRIX_LR = 0.09" in text_of(run.best) and "WARMDOWN = 0.6" in text_of(run.best)
@@ -177,3 +184,45 @@ def test_a_roll_back_while_one_trains_does_not_lose_it(run, loop, answers, monke
     loop.until(run, lambda: run.best.kind == Kind.REBASE)
     assert "MATRIX_LR = 0.04" in text_of(run.best) and "WARMDOWN = 0.6" in text_of(run.best)
     assert tip(run) == run.best.commit
+
+
+def test_two_reverts_at_once_make_one(run, loop, answers, worker):
+    answers(change("MATRIX_LR", 0.06))
+    kept = loop.finish(run, 2)[1]
+    start = threading.Barrier(4)
+
+    def revert() -> None:
+        start.wait()
+        actions.revert(kept, by="ada")
+
+    errors = [future.exception(20) for future in [worker(revert) for _ in range(4)]]
+    assert [type(error) for error in errors if error] == [StateError] * 3
+    assert run.experiments.filter(kind=Kind.REVERT).count() == 1
+
+
+def test_one_that_is_cancelled_while_it_is_put_on_a_new_best_stays_as_it_was(run, loop, answers, monkeypatch):
+    answers(change("MATRIX_LR", 0.06), change("WARMDOWN", 0.6))
+    first, second = two_ideas(run, loop)
+    engine.train(second.pk)
+    read = Workspace.read
+
+    def read_after_a_cancel(self, *args):
+        Experiment.objects.get(pk=first.pk).cancel(by="ada")
+        return read(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "read", read_after_a_cancel)
+        engine.train(first.pk)
+    row = Experiment.objects.get(pk=first.pk)
+    assert (row.state, row.commit, row.parent) == (State.CANCELLED, first.commit, first.parent)
+    assert Workspace(run.program.repo).ref(row.ref) == row.commit
+
+
+def test_the_best_is_the_last_of_the_chain_also_where_an_earlier_number_came_later(run, loop, answers):
+    answers(change("MATRIX_LR", 0.06), change("WARMDOWN", 0.6))
+    first, second = two_ideas(run, loop)
+    engine.train(second.pk)
+    engine.train(first.pk)
+    assert (run.best, run.best.parent) == (first, second)
+    assert tiles(run, timezone.now()).best_number == activity(run).best.number == first.number
+    assert [card.best for card in program_cards()[0].runs] == [run.best.score]

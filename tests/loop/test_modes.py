@@ -6,7 +6,7 @@ import pytest
 
 from experiments.loop import actions, engine
 from experiments.loop.workspace import Workspace
-from experiments.models import Program
+from experiments.models import Program, Run
 from experiments.states import Mode, RunState, State, StateError
 from tests.loop.conftest import look, ready, trainings, wait_for_training
 from tests.loop.scripted import change
@@ -182,3 +182,36 @@ def test_a_run_ends_when_its_experiments_are_done_and_resumes_only_behind_a_high
     run.resume(by="ada")
     loop.until(run, lambda: run.state == RunState.ENDED)
     assert run.experiments.count() == 3
+
+
+def test_a_pause_while_the_workspace_is_laid_out_starts_no_training(start, loop, answers, monkeypatch):
+    run = start()
+    answers(change("MATRIX_LR", 0.09))
+    idea = ready(run)
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.loop.training.prepare_data", lambda _: Run.objects.get().pause(by="ada", now=True))
+        engine.train(idea.pk)
+    idea.refresh_from_db()
+    assert (idea.state, idea.worker, idea.training_at, look(run)) == (State.READY, "", None, [])
+    run.resume(by="ada")
+    loop.until(run, lambda: run.best == idea)
+
+
+@pytest.mark.parametrize(("mode", "waits"), [(Mode.APPROVE_DIFFS, State.REVIEWING), (Mode.APPROVE_KEEPS, State.CONFIRMING)])
+def test_what_waits_for_a_person_goes_on_when_the_run_is_left_to_itself(start, loop, answers, mode, waits):
+    run = start(mode)
+    answers(change("MATRIX_LR", 0.09))
+    loop.until(run, lambda: run.needs())
+    idea = run.needs()[0]
+    assert idea.state == waits
+    run.set_mode(Mode.AUTOPILOT, by="ada")
+    loop.until(run, lambda: run.best == idea, limit=5)
+    assert "the run is in autopilot now" in idea.moves.values_list("why", flat=True)
+
+
+def test_a_mode_that_still_asks_leaves_what_waits_alone(start, loop, answers):
+    run = start(Mode.APPROVE_BOTH)
+    answers(change("MATRIX_LR", 0.09))
+    loop.until(run, lambda: run.needs())
+    run.set_mode(Mode.APPROVE_DIFFS, by="ada")
+    assert look(run) == [] and run.needs()[0].state == State.REVIEWING
