@@ -33,11 +33,11 @@ def _gb(mb: float) -> str:
 _KNOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("peak_vram_mb", "Memory", _gb),
     ("num_steps", "Steps", "{:,.0f}".format),
-    ("total_tokens_M", "Tokens", "{:,.1f} M".format),
+    ("total_tokens_m", "Tokens", "{:,.1f} M".format),
     ("training_seconds", "Training", "{:,.1f} s".format),
     ("total_seconds", "In all", "{:,.1f} s".format),
     ("mfu_percent", "MFU", "{:.1f} %".format),
-    ("num_params_M", "Parameters", "{:,.1f} M".format),
+    ("num_params_m", "Parameters", "{:,.1f} M".format),
     ("depth", "Depth", "{:,.0f}".format),
 )
 _SHOWN_APART = {"val_bpb"}  # the score, which the judge measures

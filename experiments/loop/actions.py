@@ -127,8 +127,9 @@ def _outside(run: Run, workspace: Workspace) -> str:
 def create_demo() -> Run | None:
     if not settings.DEMO or Program.objects.exists():
         return None
-    program = create_program(
-        "small-gpt", budget_seconds=20, grace_seconds=100, researcher=settings.DEMO_RESEARCHER,
-        model=settings.DEMO_MODEL, api_base=settings.DEMO_API_BASE,
-    )
-    return start_run(program, "demo", by="first start", max_experiments=30, hours=0.5)
+    with transaction.atomic():  # both or neither: a program without its run would never start by itself
+        program = create_program(
+            "small-gpt", budget_seconds=20, grace_seconds=100, researcher=settings.DEMO_RESEARCHER,
+            model=settings.DEMO_MODEL, api_base=settings.DEMO_API_BASE,
+        )
+        return start_run(program, "demo", by="first start", max_experiments=30, hours=0.5)

@@ -16,6 +16,7 @@ from experiments.states import LIVE, Failure, State
 
 LOG_TAIL = 4000  # characters of a crashed training's log that the researcher sees
 REPAIRS = 2  # how often a crash is given back to its author
+CRASH_AGE = 3  # experiments after which nobody goes back to a crash
 FLUSH_SECONDS = 0.1
 
 
@@ -69,10 +70,11 @@ def _crash(failed: Experiment) -> Crash:
 
 def crash_to_repair(run: Run) -> Experiment | None:
     """The last crash that its author has not been shown yet, at most REPAIRS deep."""
-    last = run.experiments.filter(state=State.FAILED).order_by("-number").first()
-    if last is None or last.reason not in {Failure.CRASH, Failure.OOM, Failure.NAN} or not last.edits:
+    crashes = run.experiments.filter(state=State.FAILED, reason__in=[Failure.CRASH, Failure.OOM, Failure.NAN])
+    last = crashes.order_by("-number").first()
+    if last is None or not last.edits or run.experiments.filter(subject=last).exists():
         return None
-    if run.experiments.filter(subject=last).exists():
+    if run.experiments.filter(number__gt=last.number).count() > CRASH_AGE:
         return None
     depth, above = 0, last.subject
     while above is not None:

@@ -32,7 +32,8 @@ FAILURES: dict[str, str] = {
     Failure.DISK_FULL: "disk full",
 }  # fmt: skip
 REASONS = {
-    "experiments": "all experiments are done", "circuit_breaker": "too many failures in a row",
+    "by_hand": "", "experiments": "", "deadline": "",  # the detail says it
+    "researcher": "the researcher does not answer", "circuit_breaker": "too many failures in a row",
     "branch_moved": "the branch was moved from outside", "disk_full": "the disk is full",
 }  # fmt: skip
 STEPS = ("proposed", "approved", "training", "scored", "verdict")
@@ -45,9 +46,11 @@ _STEP_OF = {
 def state_badge(state: str, reason: str = "") -> dict[str, Any]:
     """Colour, shape and word of a state; a failure says why."""
     word = FAILURES.get(reason, reason.replace("_", " ")) if state == State.FAILED and reason else ""
+    if state == State.CANCELLED and reason == "rejected":
+        word = "rejected"
     return {
         "state": state, "shape": SHAPES.get(state, "·"), "word": word or WORDS.get(state, state),
-        "title": f"failed: {word}" if word else "", "live": state in LIVE or state == RunState.ACTIVE,
+        "title": f"{state}: {word}" if word else "", "live": state in LIVE or state == RunState.ACTIVE,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.views.decorators.http import require_GET, require_POST
 
 from experiments import diffs, tasks
@@ -135,7 +135,8 @@ def save_settings(request: HttpRequest, pk: int) -> HttpResponse:
     labels = [str(form.fields[name].label).lower() for name in form.changed_data]
     done = f"Saved: {', '.join(labels)}. It holds from the next experiment on." if labels else "Nothing was changed."
     messages.success(request, done)
-    return redirect("program", pk)
+    # Without a fragment the browser keeps #settings, and the message at the top is out of sight.
+    return redirect(f"{resolve_url('program', pk)}#top")
 
 
 @require_POST

@@ -55,15 +55,16 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 def page(request: HttpRequest, run: Run, *, status: int = 200, **context: Any) -> HttpResponse:
     """The whole page; also the answer to a form that was filled in wrongly, with its text."""
-    whole: dict[str, Any] = {"run": run, "program": run.program, "note_form": NoteForm(), "limits_form": _limits(run)}
+    whole: dict[str, Any] = {"run": run, "program": run.program, "note_form": NoteForm()}
     for build in PARTS.values():
         whole |= build(run)
     return render(request, "run.html", whole | _table(request, run) | context, status=status)
 
 
-def _limits(run: Run) -> LimitsForm:
+def _limits(run: Run) -> dict[str, Any]:
     left = (run.deadline_at - timezone.now()).total_seconds() / 3600 if run.deadline_at else 0
-    return LimitsForm(initial={"max_experiments": run.max_experiments, "hours": round(left, 2) if left > 0 else None})
+    hours = round(left, 2) if left > 0 else None
+    return {"limits_form": LimitsForm(initial={"max_experiments": run.max_experiments, "hours": hours})}
 
 
 def _head(run: Run) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def _search(run: Run, words: str) -> QuerySet[Experiment]:
 
 
 PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {
-    "head": _head, "tiles": _tiles, "activity": _activity, "notes": _notes,
+    "head": _head, "tiles": _tiles, "activity": _activity, "notes": _notes, "limits": _limits,
 }  # fmt: skip
 
 

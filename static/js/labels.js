@@ -1,5 +1,5 @@
 // Which keeps of the progress chart get their words beside them: the best and the largest gains first, none over another.
-const LETTER = 6.2;
+const FONT = "11.5px";  // as in progress.js
 const LINE = 16;
 const MOST = 14;
 const LIFTS = [0, 18, 36, 54, 72, 96];
@@ -25,11 +25,12 @@ export function place(data, layout, element, narrow) {
   for (const point of order) {
     if (placed.length >= (narrow ? 5 : MOST)) break;
     const dot = at(point);
+    const letter = widthOf(point.text) / (point.text.length || 1);
     const wanted = Math.min(narrow ? 24 : 34, point.text.length);
-    const length = Math.min(wanted, Math.floor((width - dot.x - 8) / LETTER));
+    const length = Math.min(wanted, Math.floor((width - dot.x - 8) / letter));
     const leftwards = length < Math.min(wanted, 14);  // near the right edge
     const text = clip(point.text, leftwards ? wanted : length);
-    const size = text.length * LETTER + 4;
+    const size = widthOf(text) + 4;
     for (const lift of LIFTS) {
       const edge = dot.y + up * (lift + 5);
       const box = { left: leftwards ? dot.x - size : dot.x + 4, right: leftwards ? dot.x + 4 : dot.x + 4 + size, top: up < 0 ? edge - LINE : edge, bottom: up < 0 ? edge : edge + LINE };
@@ -44,6 +45,13 @@ export function place(data, layout, element, narrow) {
     }
   }
   return placed;
+}
+
+const pen = document.createElement("canvas").getContext("2d");
+
+function widthOf(text) {
+  pen.font = `${FONT} ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
 }
 
 function clip(text, length) {

@@ -17,7 +17,9 @@ export function toast(text) {
 // Dialogs, and menus that close on a click elsewhere
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
-  if (opener) { event.preventDefault(); document.getElementById(opener.dataset.opens)?.showModal(); }
+  const dialog = opener && document.getElementById(opener.dataset.opens);
+  if (opener) event.preventDefault();
+  if (dialog) { dialog.showModal(); window.htmx?.trigger(dialog, "opened"); }  // a form in it may be hours old
   if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target) || opener) menu.open = false;

@@ -66,3 +66,11 @@ def test_the_page_says_that_it_is_offline_and_heals(here: Installation, run: str
     expect(page.locator("[data-offline]")).to_be_hidden(timeout=30_000)
     points = page.evaluate(POINTS)
     page.wait_for_function(f"{POINTS} !== {points}", timeout=30_000)
+
+
+def test_an_idle_socket_stays_open(here: Installation, page: Page):
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    page.goto(here.url)
+    page.wait_for_timeout(12_000)
+    assert len(sockets) == 1  # none was closed and opened again

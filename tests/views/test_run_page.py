@@ -51,7 +51,7 @@ def test_each_part_comes_alone(admin_client, run, part):
 
 
 def test_an_unknown_part_or_run_is_not_found(admin_client, run):
-    assert admin_client.get(f"/runs/{run.pk}/?part=limits").status_code == 404
+    assert admin_client.get(f"/runs/{run.pk}/?part=nonsense").status_code == 404
     assert admin_client.get("/runs/999/").status_code == 404
 
 
