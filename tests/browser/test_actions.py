@@ -146,14 +146,14 @@ def test_pause_resume_and_stop(here: Installation, page: Page):
     page.goto(f"{here.url}/runs/{run}/")
     expect(page.locator("#activity")).to_contain_text("training", timeout=30_000)
     page.get_by_role("button", name="Pause now").click()
-    expect(page.locator("#head")).to_contain_text("Paused")
+    expect(page.locator("#head")).to_contain_text(re.compile("paused", re.I))
     wait_for(lambda: here.rows(run)[0]["state"] == "ready", 20)
     wait_for(lambda: not here.processes("train.py"), 20)
     page.get_by_role("button", name=re.compile("^Resume")).click()
     wait_for(lambda: here.rows(run)[0]["state"] == "training", 20)
     page.get_by_role("button", name="Stop", exact=True).click()
     page.locator("dialog#stop").get_by_role("button", name=re.compile("^Stop")).click()
-    expect(page.locator("#head")).to_contain_text("Ended")
+    expect(page.locator("#head")).to_contain_text(re.compile("ended", re.I))
     wait_for(lambda: here.rows(run)[0]["state"] == "cancelled" and not here.processes("train.py"), 20)
 
 
