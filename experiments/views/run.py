@@ -31,6 +31,7 @@ FILTERS: dict[str, frozenset[State]] = {
     "reverted": frozenset({State.REVERTED}),
     "live": LIVE,
 }
+_FINISHED_FIRST = {State.TRAINING, State.EVALUATING}  # before a pause takes hold
 HEAVY = ("prompt", "edits", "memo", "hypothesis", "detail")
 
 
@@ -69,7 +70,9 @@ def _limits(run: Run) -> dict[str, Any]:
 
 def _head(run: Run) -> dict[str, Any]:
     modes = [(mode.value, mode.value.replace("_", " ").capitalize()) for mode in Mode]
-    return {"modes": modes, "limited": run.state != RunState.ACTIVE and run.limit_reached() is not None}
+    limited = run.state != RunState.ACTIVE and run.limit_reached() is not None
+    finishing = run.experiments.filter(state__in=_FINISHED_FIRST) if run.state == RunState.PAUSED else []
+    return {"modes": modes, "limited": limited, "finishing": finishing}
 
 
 def _tiles(run: Run) -> dict[str, Any]:

@@ -202,6 +202,23 @@ def test_mode(admin_client, run):
     assert admin_client.post(f"/runs/{run.pk}/mode/", {"mode": "yolo"}, **HTMX).status_code == 409
 
 
+def test_a_pause_says_what_is_finished_first(admin_client, run):
+    experiment = make_experiment(run, State.TRAINING)
+    run.pause(by="me", now=False)
+    assert f"#{experiment.number} is finished first." in get(admin_client, run, "?part=head")
+
+
+def test_the_limits_of_a_page_that_is_hours_old_offer_to_resume(admin_client, run):
+    assert "Save and resume" not in get(admin_client, run, "?part=limits")
+    run.stop(by="loop", reason="experiments", why="All 1 experiments are done.")
+    assert "Save and resume" in get(admin_client, run, "?part=limits")
+
+
+def test_an_experiment_that_ended_without_an_idea_is_not_being_worked_out(admin_client, run):
+    make_experiment(run, State.FAILED, description="", reason="researcher_error", finished_at=run.created_at)
+    assert "no idea came" in get(admin_client, run, "?part=table")
+
+
 def test_limits_are_set_and_lift_an_end(admin_client, run):
     run.max_experiments = 1
     run.save()
