@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from experiments.models import Experiment, Run
 from experiments.states import RunState, State
@@ -23,12 +23,16 @@ class Inbox:
 
 
 def count() -> int:
-    paused = Run.objects.filter(state=RunState.PAUSED).count()
-    return Experiment.objects.filter(_WAITING).count() + paused
+    return Experiment.objects.filter(_WAITING).count() + _paused().count()
+
+
+def _paused() -> QuerySet[Run]:
+    """Runs that paused by themselves: who paused one by hand knows it."""
+    return Run.objects.filter(state=RunState.PAUSED).exclude(reason="by_hand")
 
 
 def needs() -> Inbox:
     waiting = Experiment.objects.filter(_WAITING).select_related("run__program", "parent")
     waiting = waiting.defer("prompt", "edits", "diff", "parent__prompt", "parent__edits", "parent__diff")
-    paused = Run.objects.filter(state=RunState.PAUSED).select_related("program")
+    paused = _paused().select_related("program")
     return Inbox(list(waiting.order_by("proposed_at")), list(paused.order_by("pk")))

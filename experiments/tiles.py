@@ -67,7 +67,8 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
     best = max(kept, key=lambda row: row.finished_at or now, default=None)  # each builds on the one kept before it
     baseline = next((row.score for row in rows if row.kind == Kind.BASELINE and row.score is not None), None)
     rate = an_hour(rows)
-    ends_at, ends_by = forecast(run, len(rows), sum(row.state in LIVE for row in rows), rate, now)
+    live = sum(row.state in LIVE for row in rows)
+    ends_at, ends_by = forecast(run, len(rows), live, rate, now) if run.is_active else (None, "")
     return Tiles(
         best=best.score if best else None,
         best_number=best.number if best else None,
@@ -78,7 +79,7 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
         discarded=count[State.DISCARDED],
         failed=count[State.FAILED],
         others=count[State.CANCELLED] + count[State.REVERTED],
-        live=sum(count[state] for state in LIVE),
+        live=live,
         an_hour=rate,
         idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at, turns_of(run)),
         cost=sum(row.cost or 0.0 for row in rows),
@@ -97,7 +98,7 @@ def gain_percent(best: float | None, baseline: float | None, lower_is_better: bo
 
 def an_hour(rows: Iterable[Row]) -> float | None:
     """Trainings an hour, from the median time between the last ones: a pause does not count."""
-    ends = sorted(row.trained_at for row in rows if row.trained_at)[-RECENT - 1 :]
+    ends = sorted(row.trained_at for row in rows if row.trained_at and row.score is not None)[-RECENT - 1 :]
     gaps = [(b - a).total_seconds() for a, b in pairwise(ends)]
     typical = median(gaps) if gaps else 0.0
     return 3600 / typical if typical > 0 else None

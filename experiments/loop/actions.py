@@ -75,7 +75,7 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
             raise StateError(f"#{experiment.number} is being reverted already.")
         made = Experiment.objects.create(
             run=run, number=run.next_number(), kind=Kind.REVERT, state=State.READY, parent=best, subject=experiment,
-            brief=experiment.brief, description=description, seed=run.seed, proposed_at=timezone.now(),
+            description=description, seed=run.seed, proposed_at=timezone.now(),
             hypothesis=f"What is #{experiment.number} worth today? Everything else stays as in #{best.number}.",
         )
         made.commit = workspace.commit_tree(tree, best.commit, chain.message(made, description))

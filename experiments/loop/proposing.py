@@ -12,7 +12,7 @@ from experiments.loop.devices import names as device_names
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Run, stream
 from experiments.researcher.base import Context, Crash, Past, Piece, Restart, Text, Usage
-from experiments.states import LIVE, Failure, State
+from experiments.states import Failure, State
 
 LOG_TAIL = 4000  # characters of a crashed training's log that the researcher sees
 REPAIRS = 2  # how often a crash is given back to its author
@@ -43,8 +43,9 @@ def build_context(experiment: Experiment, parent: Experiment) -> Context:
 
 
 def _history(run: Run) -> Iterator[Past]:
-    rows = run.experiments.exclude(state__in=LIVE).select_related("parent").defer("prompt", "hypothesis", "parent__diff")
-    for row in rows.order_by("number"):
+    # what is under way belongs to it: the next idea must be another one
+    rows = run.experiments.exclude(state=State.PROPOSING).select_related("parent")
+    for row in rows.defer("prompt", "hypothesis", "parent__diff").order_by("number"):
         yield Past(
             number=row.number, kind=row.kind, state=row.state, reason=row.reason, description=row.description,
             score=row.score, delta=row.delta, diff=row.diff, why=row.detail, memo=row.memo,

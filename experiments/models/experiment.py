@@ -111,6 +111,7 @@ class Experiment(models.Model):
         if not rows.update(worker=worker, heartbeat_at=now, attempt=attempt):
             return False
         self.worker, self.heartbeat_at, self.attempt = worker, now, attempt
+        events.changed(self.run_id, "experiment", self.pk)
         return True
 
     def _mine(self) -> models.QuerySet[Experiment]:

@@ -84,12 +84,13 @@ class Run(models.Model):
         events.changed(self.pk, "run")
 
     def pause(self, *, by: str, now: bool, reason: str = "by_hand", why: str = "") -> None:
-        """Start nothing new; with `now`, end what trains at once: it trains again after a resume."""
+        """Start nothing new; with `now`, end what trains or is being proposed at once: it is done again after a resume."""
         with transaction.atomic():
             if not (now and self.state == RunState.PAUSED):  # it was paused after this one, and now at once
                 self.move_to(RunState.PAUSED, by=by, reason=reason, why=why or "Paused by hand. Resume when ready.")
             if now:
-                for experiment in self.experiments.select_for_update(no_key=True).filter(state=State.TRAINING):
+                busy = models.Q(state=State.TRAINING) | models.Q(state=State.PROPOSING) & ~models.Q(worker="")
+                for experiment in self.experiments.select_for_update(no_key=True).filter(busy):
                     experiment.requeue(by=by, why="the run was paused")
 
     def resume(self, *, by: str) -> None:

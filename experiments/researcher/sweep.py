@@ -62,8 +62,8 @@ def _idea(constants: Sequence[Constant], changed: Mapping[str, Number]) -> str:
 def _hypothesis(context: Context) -> str:
     scored = sum(past.score is not None for past in context.history)
     return (
-        "none of its own: this is the built-in sweep (optuna TPE), not an LLM. "
-        f"It picks constants at random, learning rates and schedules first, and values by the {scored} scores so far."
+        "None: this is the built-in sweep (optuna TPE), not an LLM. It picks constants at random, learning rates and "
+        f"schedules first, and values by the scores so far ({scored})."
     )
 
 

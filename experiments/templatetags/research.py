@@ -36,7 +36,7 @@ REASONS = {
     "researcher": "the researcher does not answer", "circuit_breaker": "too many failures in a row",
     "branch_moved": "the branch was moved from outside", "disk_full": "the disk is full",
 }  # fmt: skip
-STEPS = ("proposed", "approved", "training", "scored", "verdict")
+STEPS = ("proposed", "review", "training", "scored", "verdict")
 _STEP_OF = {
     State.PROPOSING: 0, State.REVIEWING: 1, State.READY: 2, State.TRAINING: 2, State.EVALUATING: 3, State.CONFIRMING: 4,
 }  # fmt: skip

@@ -21,6 +21,13 @@ function lossAt(points, seconds) {
   return a.loss + ((b.loss - a.loss) * (seconds - a.seconds)) / (b.seconds - a.seconds);
 }
 
+/** The mean difference over the last tenth: one batch says nothing. */
+function gapTo(other, points) {
+  const recent = points.filter((point) => point.loss !== null && point.seconds >= points.at(-1).seconds * 0.9);
+  const gaps = recent.map((point) => [point.loss, lossAt(other, point.seconds)]).filter(([, theirs]) => theirs !== null);
+  return gaps.length ? gaps.reduce((sum, [mine, theirs]) => sum + mine - theirs, 0) / gaps.length : null;
+}
+
 /** The steep start is cut off: what matters is the rest. */
 function range(...lines) {
   const losses = lines.flatMap((points) => points.slice(Math.floor(points.length * 0.2)).map((point) => point.loss)).filter((loss) => loss !== null).sort((a, b) => a - b);
@@ -38,14 +45,14 @@ function clock(seconds) {
 function showNumbers(scope, points, other) {
   const last = points.at(-1);
   if (!scope || !last) return;
-  const gap = last.loss === null ? null : lossAt(other, last.seconds);
+  const gap = gapTo(other, points);
   const texts = {
     loss: last.loss === null ? "not finite" : last.loss.toFixed(4),
     step: last.step.toLocaleString("en"),
     speed: last.tok_per_sec ? Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(last.tok_per_sec) : "—",
     mfu: last.mfu ? `${last.mfu.toFixed(1)} %` : "—",
     left: last.remaining_s === null ? "—" : clock(last.remaining_s),
-    gap: gap === null ? "" : `${signed(last.loss - gap, 4)} at the same moment`,
+    gap: gap === null ? "" : `training loss ${signed(gap, 4)} at the same moment`,
   };
   for (const [name, text] of Object.entries(texts)) {
     for (const element of scope.querySelectorAll(`[data-number="${name}"]`)) element.textContent = text;

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from experiments.loop import actions
+from experiments.loop.proposing import build_context
 from experiments.loop.workspace import Workspace
-from experiments.models import stream
+from experiments.models import Experiment, stream
 from experiments.results import results_tsv
-from experiments.states import Kind, RunState, State
+from experiments.states import Kind, Mode, RunState, State
+from tests.factories import make_experiment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,3 +41,14 @@ def test_streams_hold_the_curve_the_log_and_the_reply(make_script_program, loop)
     assert stream.read(baseline, stream.SERIES).next == 4
     assert "IDEA" in "".join(stream.read(idea, stream.REPLY).chunks)
     assert idea.kind == Kind.IDEA and idea.diff and idea.prompt
+
+
+def test_the_next_idea_knows_what_is_under_way(make_script_program, loop):
+    run = actions.start_run(make_script_program("score"), "night", by="ada", mode=Mode.APPROVE_DIFFS)
+    loop.until(run, lambda: run.experiments.filter(state=State.REVIEWING).exists())
+    waiting = run.experiments.get(state=State.REVIEWING)
+    waiting.approve(by="ada")
+    loop.step(run)  # trains it; the next is proposed beside it
+    made = make_experiment(run, State.PROPOSING, parent=run.best, number=run.next_number(), commit="", diff="")
+    Experiment.objects.filter(pk=waiting.pk).update(state=State.TRAINING)
+    assert waiting.number in [past.number for past in build_context(made, run.best).history]

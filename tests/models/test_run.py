@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from experiments.models import Run
+from experiments.models import Experiment, Run
 from experiments.states import IllegalMove, Mode, RunState, StaleState, State, StateError
 from tests.factories import make_experiment, make_run
 
@@ -135,3 +135,12 @@ def test_only_a_keep_can_be_rolled_back_to(state):
     with pytest.raises(StateError, match="was never kept"):
         run.make_best(make_experiment(run, state), by="ada")
     assert states(run)[:2] == ["kept", "kept"]
+
+
+def test_a_pause_now_ends_a_proposal_under_way():
+    run = make_run()
+    idea = make_experiment(run, State.PROPOSING, worker="host:1:2", commit="")
+    run.pause(by="ada", now=True)
+    fresh = Experiment.objects.get(pk=idea.pk)
+    assert (fresh.state, fresh.attempt, fresh.worker) == (State.PROPOSING, 2, "")
+    assert not idea.beat()  # whoever works on it learns that it is no longer theirs
