@@ -62,7 +62,7 @@ def _idea(constants: Sequence[Constant], changed: Mapping[str, Number]) -> str:
 def _hypothesis(context: Context) -> str:
     scored = sum(past.score is not None for past in context.history)
     return (
-        "None: this is the built-in sweep (optuna TPE), not an LLM. It picks constants at random, learning rates and "
+        "No hypothesis: the built-in sweep (optuna TPE) is not an LLM. It picks constants at random, learning rates and "
         f"schedules first, and values by the scores so far ({scored})."
     )
 
