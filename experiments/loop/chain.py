@@ -89,13 +89,17 @@ def sync_branch(run: Run) -> None:
 
 
 def _ask(run: Run, found: str) -> None:
+    where = found[:7] if found else "nowhere: it was deleted"
+    why = (
+        f"{run.branch} was moved from outside to {where}; we had set it to {run.tip[:7] or 'nothing yet'}. "
+        "Adopt trains that commit as an experiment; Restore sets the branch back (that commit stays as a ref)."
+    )
     if run.state == RunState.ACTIVE:
-        where = found[:7] if found else "nowhere: it was deleted"
-        run.pause(
-            by="loop", now=False, reason="branch_moved",
-            why=f"{run.branch} was moved from outside to {where}; we had set it to {run.tip[:7] or 'nothing yet'}. "
-            "Adopt trains that commit as an experiment; Restore sets the branch back (that commit stays as a ref).",
-        )
+        run.pause(by="loop", now=False, reason="branch_moved", why=why)
+    elif run.state == RunState.ENDED and run.reason != "branch_moved":  # it rests: then only the question is new
+        run.reason, run.detail = "branch_moved", why
+        run.save(update_fields=["reason", "detail"])
+        run.record("loop", "branch moved", why=why)
 
 
 def note_metrics(experiment: Experiment) -> None:

@@ -179,7 +179,11 @@ def _begin(experiment: Experiment) -> bool:
             State.TRAINING, by="loop", worker=worker, heartbeat_at=now, training_at=now, trained_at=None,
             workspace=f"{experiment.pk}-{experiment.attempt}", device=devices.free(training.devices_in_use()),
         )
-    training.start(experiment)
+    try:
+        training.start(experiment)
+    except FileNotFoundError as error:
+        training.remove(experiment)
+        raise StageError(Failure.CRASH, f"The workspace could not be laid out: {error}. Mend the recipe's files.") from error
     return True
 
 

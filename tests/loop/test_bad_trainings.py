@@ -12,7 +12,7 @@ import pytest
 
 from experiments.loop import actions
 from experiments.models import stream
-from experiments.states import RunState, State
+from experiments.states import Failure, RunState, State
 from tests.loop.scripted import become, change
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,3 +95,9 @@ def test_a_nan_in_the_summary_is_no_score(run, loop, answers):
     answers(lambda context: become("silent").replace("LR = 0.04", 'LR = 0.04\nprint("---\\nval_bpb: nan")'))
     odd = loop.finish(run, 2)[1]
     assert (odd.state, odd.reason, odd.score) == (State.FAILED, "no_score", None)
+
+
+def test_a_fixed_file_that_is_missing_is_named(make_script_program, loop):
+    run = actions.start_run(make_script_program("score", fixed=["no_such.py"]), "night", by="ada")
+    baseline = loop.finish(run, 1)[0]
+    assert baseline.reason == Failure.CRASH and "no_such.py" in baseline.detail

@@ -149,3 +149,13 @@ def test_a_branch_that_was_there_before_the_run_is_not_overwritten(make_script_p
     actions.restore_branch(started, by="ada")
     assert git.ref("refs/heads/autoresearch/night") == started.base_commit
     assert git.ref(f"refs/autoresearch/{started.pk}/outside-{theirs[:12]}") == theirs
+
+
+def test_a_run_that_has_ended_asks_too(run, git):
+    run.stop(by="ada")
+    outside = move_from_outside(run, git)
+    look(run)
+    assert (run.state, run.reason) == (RunState.ENDED, "branch_moved")
+    assert git.ref(f"refs/heads/{run.branch}") == outside
+    actions.restore_branch(run, by="ada")
+    assert git.ref(f"refs/heads/{run.branch}") == run.best.commit
