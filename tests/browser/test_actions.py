@@ -158,7 +158,7 @@ def test_pause_resume_and_stop(here: Installation, page: Page):
 
 
 def test_the_reply_streams_onto_the_page(here: Installation, page: Page):
-    with StandIn(delay_seconds=0.15) as llm:
+    with StandIn(delay_seconds=0.6) as llm:  # slow enough to be seen under way on a busy machine
         run = start(here, "slow", llm=llm, budget=30)
         page.goto(f"{here.url}/runs/{run}/")
         page.locator("#activity a", has_text="#1").first.click()
