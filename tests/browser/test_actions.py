@@ -165,5 +165,5 @@ def test_the_reply_streams_onto_the_page(here: Installation, page: Page):
         reply = page.locator("[data-stream=reply]")
         expect(reply).to_contain_text("IDEA", timeout=30_000)
         length = len(reply.inner_text())
-        wait_for(lambda: len(reply.inner_text()) > length, 10)
+        wait_for(lambda: len(reply.inner_text()) > length, 45)  # by the socket, or at the latest by a resync
         here.python(f"from experiments.models import Run; Run.objects.get(pk={run}).stop(by='test')")
