@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check bench bench-loop setup setup-dev clean
+.PHONY: run test check bench bench-loop bench-trainer setup setup-dev clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
@@ -26,7 +26,7 @@ setup-dev: .venv/installed-dev
 	@touch $@
 
 test: setup-dev
-	@BIN=$(BIN) tests/browser-setup
+	@BIN=$(BIN) tests/setup
 	$(BIN)/python -m pytest $(ARGS)
 
 check: setup-dev
@@ -35,11 +35,17 @@ check: setup-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_docs.py
 
-bench: bench-loop
+bench: bench-loop bench-trainer
 
 bench-loop: setup-dev
-	@BIN=$(BIN) tests/browser-setup
+	@BIN=$(BIN) tests/setup
 	$(BIN)/python -m tests.bench.loop
+
+# About half an hour: 20 trainings of 60 s, one after the other, on one core. ARGS="--seconds 10 --seeds 2" for a look.
+bench-trainer: setup-dev
+	@BIN=$(BIN) tests/setup
+	$(BIN)/python -m tests.bench.step
+	$(BIN)/python -m tests.bench.trainer $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -63,3 +63,13 @@ def env_list(name: str) -> list[str]:
 
 def env_path(name: str, default: Path) -> Path:
     return Path(env_text(name, str(default))).expanduser().resolve()
+
+
+def env_paths(name: str) -> list[str]:
+    """Absolute paths that exist, with the system's separator between them."""
+    paths = [os.path.expanduser(part.strip()) for part in env_text(name).split(os.pathsep) if part.strip()]
+    for path in paths:
+        if not os.path.isabs(path) or not os.path.exists(path):
+            example = os.pathsep.join(["/data", "/opt/tools"])
+            raise ConfigError(f"{name}: {path!r} does not exist. Expected absolute paths, as in {name}={example}.")
+    return paths

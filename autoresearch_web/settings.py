@@ -9,7 +9,17 @@ from pathlib import Path
 
 import dj_database_url
 
-from autoresearch_web.env import ConfigError, env_bool, env_choice, env_int, env_list, env_path, env_text, env_zone
+from autoresearch_web.env import (
+    ConfigError,
+    env_bool,
+    env_choice,
+    env_int,
+    env_list,
+    env_path,
+    env_paths,
+    env_text,
+    env_zone,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = env_path("AUTORESEARCH_VAR", BASE_DIR / "var")
@@ -57,6 +67,9 @@ MIN_FREE_MB = env_int("AUTORESEARCH_MIN_FREE_MB", 200, low=0, high=10**9)
 LLM_TIMEOUT_SECONDS = env_int("AUTORESEARCH_LLM_TIMEOUT", 120, low=1, high=3600)
 LLM_TRIES = env_int("AUTORESEARCH_LLM_TRIES", 5, low=1, high=100)
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
+SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")
+SANDBOX_READ = env_paths("AUTORESEARCH_SANDBOX_READ")  # what else a training may read
+PRESET = env_choice("AUTORESEARCH_PRESET", "", "h100", "gpu-24gb", "gpu-8gb", "mps", "cpu")  # "": by detection
 DEMO_RESEARCHER = env_choice("AUTORESEARCH_RESEARCHER", "sweep", "litellm")
 DEMO_MODEL = env_text("AUTORESEARCH_MODEL")
 DEMO_API_BASE = env_text("AUTORESEARCH_API_BASE")

@@ -59,6 +59,21 @@ class Failure(StrEnum):
     DISK_FULL = "disk_full"
 
 
+class Badge(StrEnum):
+    """What is known about a score. Kept with the experiment, shown with its score."""
+
+    VERIFIED = "verified"  # the judge's number
+    SELF_REPORTED = "self-reported"  # the training's own: its program brings its own metric
+    TAMPERED = "tampered"
+    LEAK = "leak"
+    OVERTIME = "overtime"
+    SEED_ONLY = "seed-only"
+    IMPLAUSIBLE = "implausible"
+
+
+NEVER_KEPT = frozenset({Badge.TAMPERED, Badge.LEAK, Badge.OVERTIME, Badge.SEED_ONLY})
+
+
 class Kind(StrEnum):
     BASELINE = "baseline"
     IDEA = "idea"

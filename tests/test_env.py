@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_web.env import ConfigError, env_bool, env_choice, env_int, env_list, env_path, env_text, env_zone
+from autoresearch_web.env import (
+    ConfigError,
+    env_bool,
+    env_choice,
+    env_int,
+    env_list,
+    env_path,
+    env_paths,
+    env_text,
+    env_zone,
+)
 
 
 @pytest.fixture
@@ -90,6 +100,19 @@ def test_a_path_is_absolute_and_knows_the_home_folder(given, monkeypatch):
     assert env_path("AR_TEST", Path("/default")) == Path("/home/ada/data")
     given("")
     assert env_path("AR_TEST", Path("/default")) == Path("/default")
+
+
+def test_paths_are_absolute_and_there(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a").touch()
+    given(f" ~/a : {tmp_path}:")
+    assert env_paths("AR_TEST") == [f"{tmp_path}/a", str(tmp_path)]
+    given("")
+    assert env_paths("AR_TEST") == []
+    for value in ("tests", "/no/such/folder", f"{tmp_path}:b"):
+        given(value)
+        with pytest.raises(ConfigError, match=r"does not exist\. Expected absolute paths, as in AR_TEST=/data:/opt/tools"):
+            env_paths("AR_TEST")
 
 
 def test_a_bad_value_ends_the_process_without_a_traceback():

@@ -98,6 +98,7 @@ def ours(module: str) -> list[str]:
     return sorted(name for name in imports_of(module) if name.split(".")[0] in {"experiments", "trainer"} and "." in name)
 
 
+BESIDE = [f"trainer.{name}" for name in ("shim", "spec", "channel", "processes", "sandbox", "launch", "output")]
 APP = sorted(name for name in modules() if name.split(".")[0] in {"experiments", "trainer"} and "." in name)
 
 
@@ -128,7 +129,7 @@ def test_the_trainer_knows_neither_django_nor_us(module):
     assert {name.split(".")[0] for name in imports_of(module)} & {"django", "experiments", "autoresearch_web"} == set()
 
 
-@pytest.mark.parametrize("module", ["trainer.shim", "trainer.output"])
+@pytest.mark.parametrize("module", BESIDE)
 def test_what_runs_beside_a_training_needs_the_standard_library_only(module):
     assert {name.split(".")[0] for name in imports_of(module)} <= sys.stdlib_module_names | {"trainer"}
 

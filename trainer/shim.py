@@ -2,122 +2,34 @@
 
     python -I trainer/shim.py WORKSPACE
 
-The workspace holds `spec.json` (written by the worker) and gets `state.json`, `log` and, last of all, `result.json`.
-Alive means: the lock on `WORKSPACE/lock` is held. Ends on SIGTERM, and takes everything it started with it.
-Standard library only; it runs none of the edited code itself.
+The workspace holds `spec.json` (written by launch.py) and gets `state.json`, `log` and, last of all, `result.json`.
+It starts the judge, then the command in its sandbox, and takes all it started with it when it ends or gets SIGTERM.
+Alive means: the lock on `WORKSPACE/lock` is held. Standard library only; it runs none of the edited code itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import fcntl
-import json
+import hashlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our own folder out
+from trainer.channel import Channel, JudgeFailed
+from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, signal_all
+from trainer.sandbox import BUBBLEWRAP, LIMITS, wrap
+from trainer.spec import Result, Spec, try_lock, write_json
+
 READ_SIZE = 65536
 TAIL_BYTES = 65536  # what is kept of the end, when the log has outgrown its cap
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What to run. Written by the worker, read by the shim."""
-
-    command: list[str]
-    env: dict[str, str]
-    deadline_seconds: float
-    grace_seconds: float  # between SIGTERM and SIGKILL
-    log_cap_bytes: int
-    device_lock: str  # held while the training runs: one training per device
-
-
-@dataclass(frozen=True)
-class Result:
-    """How it ended: exit | timeout | stopped | disk_full | error."""
-
-    ended: str
-    exit_code: int | None
-    seconds: float
-    detail: str = ""
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Atomic: a reader sees all of it or nothing."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(json.dumps(value))
-    os.replace(fresh, path)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock on this file. Asked with a shared lock: askers do not see each other."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-            return True
-        raise
-    return False
-
-
-def try_lock(file: IO[Any], *, seconds: float = 0.0) -> bool:
-    """Take the lock, trying for so long: is_locked, asked elsewhere, holds it for a moment."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() >= until:
-                return False
-        time.sleep(0.02)
-
-
-def die_with_parent() -> None:
-    """In a child, before exec: get SIGKILL when the parent ends. Linux only, elsewhere nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, by /proc; empty where there is none."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = entry.read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
-    found, queue = [], [pid]
-    while queue:
-        below = children.get(queue.pop(), [])
-        found += below
-        queue += below
-    return found
-
-
-def signal_all(pids: list[int], number: int) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
 
 
 class CappedLog:
@@ -145,40 +57,72 @@ class CappedLog:
         self.file.write(self.tail)
 
 
+def prepare_child() -> None:
+    """Runs in the child, before the command: it dies with us, and within limits."""
+    die_with_parent()
+    limit()
+
+
 class Shim:
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
-        self.spec = Spec(**json.loads((workspace / "spec.json").read_text()))
+        self.spec = Spec.load(workspace)
+        self.channel: Channel | None = None
         self.stopped = False
 
     def run(self) -> Result:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._say_state(child=None)  # before the wait for the device: who cancels needs our pid
-        if sys.platform == "linux":  # orphaned grandchildren come to us, so that we can end them
-            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
         with Path(self.spec.device_lock).open("a") as device:
             while not try_lock(device):
                 if self.stopped:
                     return Result("stopped", None, 0.0)
                 time.sleep(0.05)
-            return self._train()
+            before = self._fixed_files()
+            result = self._examine()
+            after = self._fixed_files()
+        level = BUBBLEWRAP if self.spec.sandbox else LIMITS
+        return replace(result, sandbox=level, tampered=[name for name in before if before[name] != after[name]])
 
     def _say_state(self, *, child: int | None) -> None:
         write_json(self.workspace / "state.json", {"pid": os.getpid(), "child": child, "started_at": time.time()})
 
+    def _fixed_files(self) -> dict[str, str]:
+        """Each fixed file's hash; "" for one that cannot be read."""
+        hashes = dict.fromkeys(self.spec.fixed, "")
+        for name in hashes:
+            with contextlib.suppress(OSError):
+                hashes[name] = hashlib.sha256((self.workspace / "src" / name).read_bytes()).hexdigest()
+        return hashes
+
+    def _examine(self) -> Result:
+        """Train beside a judge, where there is one."""
+        if self.spec.exam is None:
+            return self._train()
+        try:
+            with Channel(self.workspace, self.spec.exam) as self.channel:
+                self.channel.wait_ready(lambda: self.stopped)
+                return self._train()
+        except (JudgeFailed, OSError) as error:
+            return Result("error", None, 0.0, f"The exam could not be held: {error}")
+
     def _train(self) -> Result:
+        if self.stopped:
+            return Result("stopped", None, 0.0)
+        box, command = self.spec.sandbox, self.spec.command
         started = time.monotonic()
         try:
             process = subprocess.Popen(
-                self.spec.command,
+                wrap(command, box) if box else command,
                 cwd=self.workspace / "src",
                 env=self.spec.env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=prepare_child,
             )
         except OSError as error:
             return Result("error", None, 0.0, f"The command could not be started: {error}")
@@ -188,9 +132,27 @@ class Shim:
             ended = self._follow(process, started)
         except OSError as error:
             ended, detail = ("disk_full" if error.errno == errno.ENOSPC else "error"), str(error)
+        except JudgeFailed as error:
+            ended, detail = "error", str(error)
         finally:
             self._end(process)
-        return Result(ended, process.returncode, time.monotonic() - started, detail)
+        seconds = time.monotonic() - started
+        if ended == "exit" and self.channel:
+            self.channel.finish()
+        began = self.channel.began_at if self.channel else None
+        result = Result(ended, process.returncode, seconds, detail, began and began - started)
+        return self._without_bwrap(result) if box else result
+
+    def _without_bwrap(self, result: Result) -> Result:
+        """The training's own end: bwrap gives a signal as 128 + its number, and says its own failure with exit code 1."""
+        code = result.exit_code or 0
+        if code > 128:
+            return replace(result, exit_code=128 - code)
+        words = (self.workspace / "log").read_bytes()[-1000:].decode(errors="replace").strip().rpartition("\n")[2]
+        if code == 1 and words.startswith("bwrap: "):
+            todo = "Name the folder it needs in AUTORESEARCH_SANDBOX_READ, or set AUTORESEARCH_SANDBOX=off."
+            return replace(result, ended="error", detail=f"The sandbox could not be set up: {words}. {todo}")
+        return result
 
     def _follow(self, process: subprocess.Popen[bytes], started: float) -> str:
         """Copy the output until the training ends, its time is up, or we are told to stop."""
@@ -201,6 +163,8 @@ class Shim:
             log = CappedLog(file, self.spec.log_cap_bytes)
             try:
                 while True:
+                    if self.channel:
+                        self.channel.check()
                     done = process.poll() is not None  # asked before the read: what was written before the end is read
                     at_end = self._drain(pipe, log)
                     if done:
@@ -230,13 +194,17 @@ class Shim:
         return False
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End the training and all it started: SIGTERM, the grace, SIGKILL. Then reap."""
+        """End the training and all it started: SIGTERM, the grace, SIGKILL. Then reap.
+
+        Not SIGTERM for bwrap itself: it would end at once, and the training with it.
+        """
         if process.poll() is None:
-            signal_all([*descendants(os.getpid()), process.pid], signal.SIGTERM)
+            wrapper = {process.pid} if self.spec.sandbox else set()
+            signal_all([pid for pid in self._training() if pid not in wrapper], signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self.spec.grace_seconds)
         for _ in range(100):
-            left = descendants(os.getpid())
+            left = self._training()
             if process.poll() is not None and not left:
                 return
             signal_all(left, signal.SIGKILL)
@@ -246,9 +214,13 @@ class Shim:
             self._reap(process.pid)
             time.sleep(0.02)
 
-    @staticmethod
-    def _reap(child: int) -> None:
-        for pid in descendants(os.getpid()):
+    def _training(self) -> list[int]:
+        """Every process of the training: all below us but the judge."""
+        judge = self.channel.judge.pid if self.channel and self.channel.judge else None
+        return [pid for pid in descendants(os.getpid()) if pid != judge]
+
+    def _reap(self, child: int) -> None:
+        for pid in self._training():
             if pid != child:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)

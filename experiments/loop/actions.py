@@ -15,16 +15,28 @@ from experiments.loop.errors import MergeConflict
 from experiments.loop.workspace import Workspace
 from experiments.models import BriefVersion, Experiment, Program, Run
 from experiments.states import Kind, Mode, State, StateError
+from trainer import launch, presets
 
 _UNFINISHED = (State.READY, State.TRAINING, State.EVALUATING, State.CONFIRMING)
-TEMPLATE_FILES = ("program.md", "prepare.py", "train.py")
+TEMPLATE_FILES = ("program.md", *launch.FIXED, "train.py")
 
 
-def create_program(name: str, *, template: Path | None = None, **fields: Any) -> Program:
-    """A program from the trainer's template: its repository, its first commit, its brief."""
+def create_program(name: str, *, template: Path | None = None, preset: str = "", **fields: Any) -> Program:
+    """A program from the trainer's template: its repository, its first commit, its brief.
+
+    `preset` names one of trainer/presets.py: its constants are written into the first commit, its data set and budget
+    into the recipe.
+    """
     folder = template or Path(settings.TEMPLATE_DIR)
     files = {name: (folder / name).read_text() for name in TEMPLATE_FILES if (folder / name).exists()}
     defaults: dict[str, Any] = {"command": ["{python}", "train.py"], "editable": ["train.py"], "fixed": ["prepare.py"]}
+    if preset:
+        chosen = presets.PRESETS[preset]
+        files["train.py"] = presets.apply(files["train.py"], chosen.constants)
+        defaults |= {
+            "preset": preset, "dataset": chosen.dataset, "vocab_size": chosen.vocab_size, "seq_len": chosen.seq_len,
+            "budget_seconds": chosen.budget_seconds, "grace_seconds": chosen.grace_seconds,
+        }
     with transaction.atomic():
         program = Program.objects.create(name=name, **{**defaults, **fields})
         Workspace.create(program.repo, files, "Start from the template")
@@ -129,7 +141,7 @@ def create_demo() -> Run | None:
         return None
     with transaction.atomic():  # both or neither: a program without its run would never start by itself
         program = create_program(
-            "small-gpt", budget_seconds=20, grace_seconds=100, researcher=settings.DEMO_RESEARCHER,
+            "small-gpt", preset=settings.PRESET or presets.detect()[0], researcher=settings.DEMO_RESEARCHER,
             model=settings.DEMO_MODEL, api_base=settings.DEMO_API_BASE,
         )
         return start_run(program, "demo", by="first start", max_experiments=30, hours=0.5)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from trainer.shim import is_locked
+from trainer.spec import is_locked
 
 
 @functools.cache
@@ -45,7 +45,3 @@ def free(in_use: Collection[str]) -> str:
     """A device that is not in use and that no shim holds; the first where all are busy (its shim then waits)."""
     idle = (name for name in names() if name not in in_use and not is_locked(lock_path(name)))
     return next(idle, names()[0])
-
-
-def environment(device: str) -> dict[str, str]:
-    return {} if device in {"cpu", "mps"} else {"CUDA_VISIBLE_DEVICES": device}

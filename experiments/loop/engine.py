@@ -12,13 +12,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import chain, devices, training, verdict
+from experiments.loop import chain, devices, judging, training, verdict
 from experiments.loop.errors import MergeConflict, StageError
 from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context
@@ -28,8 +29,8 @@ from experiments.researcher.base import Message, Proposal, Researcher, Researche
 from experiments.researcher.choose import choose
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
 from experiments.researcher.prompt import build_prompt, repair_message
-from experiments.states import Failure, Kind, Mode, StaleState, State, StateError
-from trainer.output import Summary, classify_failure, parse_summary
+from experiments.states import Badge, Failure, Kind, Mode, StaleState, State, StateError
+from trainer.output import Summary, parse_summary
 
 log = logging.getLogger(__name__)
 EDIT_REPAIRS = 3  # how often a malformed edit goes back with the parser's error
@@ -231,41 +232,32 @@ def _let_go(experiment: Experiment) -> None:
 def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     """Store the result, then remove the files: a database that is away for a while costs nothing."""
     summary, now = parse_summary(outcome.log), timezone.now()
-    failure = _failure(experiment, outcome, summary)
     if outcome.result.ended == "stopped":  # by the shutdown of this machine's processes: not the training's fault
         experiment.requeue(by="loop", why="stopped with the server")
-    elif failure:
-        experiment.fail(failure.reason, failure.detail, by="loop", trained_at=now)
+        training.remove(experiment)
+        return
+    program = experiment.run.program
+    judged = judging.judge(
+        outcome.result, outcome.log, summary, outcome.report, has_exam=program.has_exam, metric=program.metric,
+        budget_seconds=program.budget_seconds, deadline_seconds=program.deadline_seconds,
+        startup_seconds=experiment.run.startup_seconds,
+    )
+    report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
+    facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
+    if report:
+        facts["exam"] = {**report, "after_seconds": outcome.result.exam_after_seconds}
+    if judged.failure:
+        reason = judged.failure.reason
+        facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
+        experiment.fail(reason, judged.failure.detail, by="loop", **facts)
     else:
-        assert summary is not None
-        values = {key: value for key, value in asdict(summary).items() if isinstance(value, int | float)}
-        experiment.move_to(State.EVALUATING, by="loop", score=summary.val_bpb, summary=values, trained_at=now)
+        values = {key: value for key, value in asdict(summary or Summary(None)).items() if isinstance(value, int | float)}
+        experiment.move_to(
+            State.EVALUATING, by="loop", score=judged.score, secret_score=judged.secret_score, summary=values, **facts
+        )
     training.remove(experiment)
     if experiment.state == State.EVALUATING:
         decide(experiment.pk)
-
-
-def _failure(experiment: Experiment, outcome: training.Outcome, summary: Summary | None) -> StageError | None:
-    """Why this training has no score, or None when it has one."""
-    result, tail = outcome.result, outcome.log[-8000:]
-    if result.ended == "timeout":
-        limit = experiment.run.program.deadline_seconds
-        return StageError(Failure.TIMEOUT, f"Ended after {limit} s: budget and grace of the recipe. Raise the grace?")
-    if result.ended == "disk_full":
-        return StageError(Failure.DISK_FULL, f"The disk is full: {result.detail}. Free some space, then resume the run.")
-    if result.ended == "error":
-        return StageError(Failure.CRASH, result.detail)
-    if result.exit_code != 0:
-        reason = Failure(classify_failure(result.exit_code, tail))
-        return StageError(reason, f"Exit code {result.exit_code}. The end of the log:\n{tail[-1500:].strip()}")
-    if summary is None or summary.val_bpb is None:
-        metric = experiment.run.program.metric
-        return StageError(
-            Failure.NO_SCORE,
-            f"It ended without a score: expected a line `---`, then `{metric}: 1.234567`. "
-            f"The end of the log:\n{tail[-1500:].strip() or '(no output)'}",
-        )
-    return None
 
 
 # 3. Decide
@@ -284,10 +276,20 @@ def decide(experiment_id: int) -> None:
             experiment.score, best.score if best else None, best_number=best.number if best else None,
             lines=experiment.lines_changed, lower_is_better=run.program.lower_is_better,
         )
-        if not ruling.keep:
-            experiment.move_to(State.DISCARDED, by="verdict", why=ruling.why, detail=ruling.why)
+        barred, strange = _barred(experiment), ""
+        if ruling.keep and best is not None and best.score is not None and run.program.lower_is_better:
+            strange = judging.implausible(
+                experiment.score, best.score, run.gains, experiment.summary.get("mfu_percent")
+            )
+        if barred or not ruling.keep:
+            why = f"{barred} {ruling.why}".strip()
+            experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=experiment.badges)
         elif best is not None and experiment.parent_id != best.pk:
             _try_on_best(experiment, best, ruling.why)
+        elif strange:
+            why = f"Look at it before anything is built on it: {strange}. It is {ruling.why}"
+            badges = [*experiment.badges, Badge.IMPLAUSIBLE]
+            experiment.move_to(State.CONFIRMING, by="verdict", why=why, detail=why, badges=badges)
         elif Mode(run.mode).confirms_keeps and best is not None:
             experiment.move_to(State.CONFIRMING, by="verdict", why=ruling.why, detail=ruling.why)
         else:
@@ -295,6 +297,17 @@ def decide(experiment_id: int) -> None:
     if experiment.state in {State.KEPT, State.DISCARDED}:
         chain.sync_branch(experiment.run)
         chain.note_metrics(experiment)
+
+
+def _barred(experiment: Experiment) -> str:
+    """Why it is never kept, whatever its score; "" where nothing bars it."""
+    if experiment.kind == Kind.IDEA and judging.is_seed_only(experiment.diff):
+        experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
+        return "It changes only a seed: a lucky seed is no finding."
+    if Badge.OVERTIME in experiment.badges:
+        after = experiment.exam.get("after_seconds") or 0.0
+        return f"It trained longer than the budget: its exam began after {after:.1f} s by the clock outside."
+    return ""
 
 
 def _try_on_best(experiment: Experiment, best: Experiment, why: str) -> None:

@@ -1,4 +1,4 @@
-"""One training from a worker's side: lay out the workspace, start the shim, follow its files, end it when told to."""
+"""One training from a worker's side: launch it, follow its files, end it when told to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,23 +23,17 @@ from django.conf import settings
 from experiments.loop import devices
 from experiments.loop.errors import StageError
 from experiments.loop.workspace import Workspace
-from experiments.models import Experiment, stream
+from experiments.models import Experiment, Program, stream
 from experiments.states import Failure, State
+from trainer import launch
 from trainer.output import LineSplitter, Point, is_whole_step, parse_step, strip_controls
-from trainer.shim import Result, Spec, is_locked, read_json, write_json
+from trainer.spec import Result, is_locked, read_json
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS, FLUSH_SECONDS, BEAT_SECONDS = 0.03, 0.1, 2.0
 SHIM_START_SECONDS = 10.0  # from the spawn until the shim holds its lock
-LOG_CAP_BYTES = 4_000_000
 KILL_GRACE_SECONDS = 3.0
-SHIM = Path(settings.BASE_DIR) / "trainer" / "shim.py"
-# What of our environment a training may see. No key, no URL of ours.
-PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "AUTORESEARCH_THREADS", "SYSTEMROOT")
-
-_data_ready: set[Path] = set()
-_data_lock = threading.Lock()
 
 
 class ShimLost(Exception):
@@ -52,6 +44,7 @@ class ShimLost(Exception):
 class Outcome:
     result: Result
     log: str  # the whole log, controls stripped
+    report: dict[str, Any] | None = None  # the judge's, where the exam has begun
 
 
 def folder_of(experiment: Experiment) -> Path:
@@ -59,64 +52,54 @@ def folder_of(experiment: Experiment) -> Path:
 
 
 def start(experiment: Experiment) -> None:
-    """Lay out a fresh workspace without .git, fixed files from our own checkout on top, and start the detached shim."""
-    program, folder = experiment.run.program, folder_of(experiment)
-    shutil.rmtree(folder, ignore_errors=True)
-    source, home = folder / "src", folder / "home"
-    source.mkdir(parents=True)
-    home.mkdir()
-    Workspace(program.repo).export(experiment.commit, source)
-    for name in program.fixed:
-        shutil.copy(Path(settings.TEMPLATE_DIR) / name, source / name)
-    spec = Spec(
-        command=[part.replace("{python}", sys.executable) for part in program.command],
-        env=environment(experiment, home),
-        deadline_seconds=program.deadline_seconds,
-        grace_seconds=KILL_GRACE_SECONDS,
-        log_cap_bytes=LOG_CAP_BYTES,
-        device_lock=str(devices.lock_path(experiment.device)),
-    )
-    write_json(folder / "spec.json", asdict(spec))
-    with (folder / "shim.log").open("ab") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-I", str(SHIM), str(folder)],
-            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True, cwd=folder,
-            env={"PATH": os.environ.get("PATH", "")},
-        )
+    """Lay out a fresh workspace of the experiment's commit and start its shim. Raises StageError."""
+    try:
+        process = launch.start(_job(experiment))
+    except launch.LaunchError as error:
+        remove(experiment)
+        raise StageError(Failure.CRASH, str(error)) from error
     threading.Thread(target=process.wait, daemon=True).start()  # reaped when it ends, by whoever started it
 
 
-def environment(experiment: Experiment, home: Path) -> dict[str, str]:
-    """The training's whole environment: an allow-list, never ours with some names taken out."""
-    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
-    return {
-        **passed,
-        **devices.environment(experiment.device),
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "PYTHONUNBUFFERED": "1",
-        "AUTORESEARCH_CACHE_DIR": str(settings.DATA_DIR),
-        "AUTORESEARCH_BUDGET": str(experiment.run.program.budget_seconds),
-        "AUTORESEARCH_SEED": str(experiment.seed),
-        "AUTORESEARCH_WORKSPACE": str(folder_of(experiment)),  # by which sweep() finds what is left of it
-    }
+def _job(experiment: Experiment) -> launch.Job:
+    program = experiment.run.program
+    return launch.Job(
+        folder=folder_of(experiment),
+        export=lambda source: Workspace(program.repo).export(experiment.commit, source),
+        command=program.command,
+        data=data_of(program),
+        data_dir=launch.prepare(data_of(program)) if program.has_exam else None,
+        device=experiment.device,
+        device_lock=devices.lock_path(experiment.device),
+        budget_seconds=program.budget_seconds,
+        deadline_seconds=program.deadline_seconds,
+        exam_seconds=program.grace_seconds,
+        secret_below=_best_score(experiment),
+        seed=experiment.seed,
+        kill_grace_seconds=KILL_GRACE_SECONDS,
+        fixed=launch.fixed_files(program.fixed, Path(settings.TEMPLATE_DIR)),
+        sandbox=settings.SANDBOX,
+        read=settings.SANDBOX_READ,
+    )
+
+
+def data_of(program: Program) -> launch.Data:
+    return launch.Data(Path(settings.DATA_DIR), program.dataset, program.vocab_size, program.seq_len)
+
+
+def _best_score(experiment: Experiment) -> float | None:
+    """What a score must beat to be kept: only then is the secret shard scored too."""
+    best = experiment.run.best
+    return best.score if best else None
 
 
 def prepare_data(experiment: Experiment) -> None:
-    """Corpus and tokenizer, once per worker: by the fixed prepare.py, outside the training."""
-    script = Path(settings.TEMPLATE_DIR) / "prepare.py"
-    if "prepare.py" not in experiment.run.program.fixed or script in _data_ready:
-        return
-    with _data_lock:
-        if script in _data_ready:
-            return
-        Path(settings.DATA_DIR).mkdir(parents=True, exist_ok=True)
-        env = {**os.environ, "AUTORESEARCH_CACHE_DIR": str(settings.DATA_DIR)}
-        done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, check=False)
-        if done.returncode:
-            tail = (done.stdout + done.stderr).strip()[-1500:]
-            raise StageError(Failure.CRASH, f"The data could not be prepared. `python {script.name}` said:\n{tail}")
-        _data_ready.add(script)
+    """Corpus and tokenizer, once per worker and data set: by the fixed prepare.py, outside the training."""
+    if experiment.run.program.has_exam:
+        try:
+            launch.prepare(data_of(experiment.run.program))
+        except launch.LaunchError as error:
+            raise StageError(Failure.CRASH, str(error)) from error
 
 
 def stop(experiment: Experiment) -> None:
@@ -181,7 +164,7 @@ def follow(experiment: Experiment, is_stopping: Callable[[], bool]) -> Outcome |
         result = read_json(folder / "result.json")
         follower.poll(last=result is not None)
         if result is not None:
-            return Outcome(Result(**result), follower.text())
+            return Outcome(Result(**result), follower.text(), read_json(folder / "exam.json"))
         if not alive and time.monotonic() - began > SHIM_START_SECONDS:
             raise ShimLost
         if not alive and (folder / "state.json").exists() and not is_locked(folder / "lock"):

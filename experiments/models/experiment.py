@@ -44,7 +44,11 @@ class Experiment(models.Model):
     losses = models.PositiveSmallIntegerField(default=0)  # trainings that died with their shim
 
     # What came out
-    score = models.FloatField(null=True)
+    score = models.FloatField(null=True)  # the judge's, where there is an exam
+    secret_score = models.FloatField(null=True)  # on text that no researcher gets a number of; for people
+    badges = models.JSONField(default=list)  # of Badge
+    exam = models.JSONField(default=dict)  # the judge's report
+    sandbox = models.CharField(max_length=20, blank=True)  # the level it trained in
     summary = models.JSONField(default=dict)  # the training's own summary, as numbers
     tokens_in = models.PositiveIntegerField(default=0)
     tokens_out = models.PositiveIntegerField(default=0)

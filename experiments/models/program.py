@@ -30,6 +30,10 @@ class Program(models.Model):
     fixed = models.JSONField(default=list)  # paths laid over the workspace from our checkout
     metric = models.CharField(max_length=40, default="val_bpb")
     lower_is_better = models.BooleanField(default=True)
+    preset = models.CharField(max_length=20, blank=True)  # whose constants are in the first commit
+    dataset = models.CharField(max_length=300, default="stdlib")
+    vocab_size = models.PositiveIntegerField(default=512)
+    seq_len = models.PositiveIntegerField(default=256)  # tokens of context
     budget_seconds = models.PositiveIntegerField(default=300)
     grace_seconds = models.PositiveIntegerField(default=120)  # start-up and evaluation, on top of the budget
     researcher = models.CharField(max_length=20, choices=Researcher, default=Researcher.SWEEP)
@@ -43,6 +47,11 @@ class Program(models.Model):
     @property
     def repo(self) -> Path:
         return Path(settings.REPOS_DIR) / f"{self.pk}.git"
+
+    @property
+    def has_exam(self) -> bool:
+        """Whether its score is the judge's: its data and metric are ours."""
+        return "prepare.py" in self.fixed
 
     @property
     def deadline_seconds(self) -> int:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from experiments import events
 from experiments.models.move import Move
 from experiments.models.program import Program
-from experiments.states import LIVE, Mode, RunState, StaleState, State, StateError, check_run_move
+from experiments.states import LIVE, Kind, Mode, RunState, StaleState, State, StateError, check_run_move
 
 if TYPE_CHECKING:
     from experiments.models.experiment import Experiment
@@ -61,6 +61,20 @@ class Run(models.Model):
         """The tip of the chain that the KEPT experiments form: the one that no other kept one builds on."""
         kept = self.experiments.filter(state=State.KEPT)
         return kept.exclude(children__state=State.KEPT).order_by("-number").first()
+
+    @property
+    def startup_seconds(self) -> float | None:
+        """What the baseline needed on top of the budget until its exam began, by the clock outside; None: not known yet."""
+        exam = self.experiments.filter(kind=Kind.BASELINE, state=State.KEPT).values_list("exam", flat=True).first()
+        after = (exam or {}).get("after_seconds")
+        return None if after is None else max(0.0, float(after) - self.program.budget_seconds)
+
+    @property
+    def gains(self) -> list[float]:
+        """By how much each kept experiment was lower than its parent."""
+        kept = self.experiments.filter(state=State.KEPT, parent__score__isnull=False)
+        pairs = kept.values_list("parent__score", "score")
+        return [before - after for before, after in pairs if before is not None and after is not None]
 
     @property
     def is_active(self) -> bool:

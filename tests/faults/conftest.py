@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.installation import Installation, wait_for
-from trainer.shim import read_json
+from trainer.spec import read_json
 
 
 class Machine(Installation):

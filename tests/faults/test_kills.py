@@ -9,6 +9,7 @@ import redis
 
 from tests.faults.conftest import Machine, is_running, is_whole
 from tests.installation import wait_for
+from trainer.processes import descendants
 
 
 def test_the_gpu_worker_killed_the_training_goes_on_and_the_next_worker_adopts_it(here: Machine) -> None:
@@ -65,7 +66,7 @@ def test_the_think_worker_killed_the_run_goes_on(here: Machine) -> None:
 def test_everything_but_the_training_killed_and_up_again_it_is_adopted(here: Machine) -> None:
     run = here.start_run("slow", budget=10, tag="up", max_experiments=1)
     pids = here.wait_training(run)
-    mine = {pids["pid"], pids["child"]}
+    mine = {pids["pid"], *descendants(pids["pid"])}
     here.kill(here.process.pid, *(pid for pid in here.processes() if pid not in mine))
     here.process.wait()
     here.start()

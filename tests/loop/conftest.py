@@ -18,7 +18,7 @@ from experiments.loop import engine, reconcile, training
 from experiments.models import Experiment, Run
 from experiments.states import State
 from tests.loop.scripted import Reply, Scripted
-from trainer.shim import read_json
+from trainer.spec import read_json
 
 
 def trainings() -> list[psutil.Process]:

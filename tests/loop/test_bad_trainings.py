@@ -14,6 +14,7 @@ from experiments.loop import actions
 from experiments.models import stream
 from experiments.states import Failure, RunState, State
 from tests.loop.scripted import become, change
+from trainer.sandbox import LIMITS, Level
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,6 +90,17 @@ def test_a_training_sees_no_secret_of_ours_and_no_git(make_script_program, loop,
     assert [name for name in seen["ENV"] if any(word in name for word in words)] == []
     assert "hidden-4711" not in log and "redis" not in log
     assert seen["FILES"] == ["program.md", "train.py"]
+
+
+def test_where_a_sandbox_is_required_and_missing_nothing_trains_and_the_words_say_how_to_get_it(
+    run, loop, settings, monkeypatch
+):
+    settings.SANDBOX = "require"
+    monkeypatch.setattr("trainer.sandbox.level", lambda read=(): Level(LIMITS, "bubblewrap is not installed: apt-get ..."))
+    baseline = loop.finish(run, 1)[0]
+    loop.step(run)
+    assert (baseline.state, baseline.reason, run.reason) == (State.FAILED, "crash", "baseline_failed")
+    assert "AUTORESEARCH_SANDBOX=require, and there is no sandbox: bubblewrap is not installed" in baseline.detail
 
 
 def test_a_nan_in_the_summary_is_no_score(run, loop, answers):

@@ -117,7 +117,7 @@ def test_a_disk_that_fills_while_a_workspace_is_written_fails_that_one_and_pause
 
     answers(change("MATRIX_LR", 0.09))
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.loop.training.write_json", full)
+        patch.setattr("trainer.launch.write_json", full)
         loop.until(run, lambda: run.state == RunState.PAUSED)
     assert (run.reason, run.experiments.get(number=1).reason) == ("disk_full", "disk_full")
     run.resume(by="ada")

@@ -25,7 +25,7 @@ from experiments.states import StaleState, State
 from tests.factories import make_experiment, make_run
 from tests.loop.conftest import look, ready, trainings, wait_for, wait_for_training
 from tests.loop.scripted import change
-from trainer.shim import read_json, try_lock
+from trainer.spec import read_json, try_lock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DEAD = f"{presence.socket.gethostname()}:4194305:1"  # no pid is that high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,8 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
-from trainer import shim
-from trainer.shim import CappedLog, Result, Spec, is_locked, read_json, try_lock, write_json
+from tests.trainer.launching import all_of, result_of, wait_for
+from trainer import shim, spec
+from trainer.shim import CappedLog
+from trainer.spec import Spec, is_locked, read_json, try_lock, write_json
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -53,35 +54,13 @@ def start(folder: Path) -> Iterator[Start]:
     kill_all(folder)
 
 
-def all_of(folder: Path) -> list[psutil.Process]:
-    """Every living process that carries the workspace's name in its environment."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get("AUTORESEARCH_WORKSPACE") == str(folder):
-                found.append(process)
-    return found
-
-
 def kill_all(folder: Path) -> None:
     for process in all_of(folder):
         process.kill()
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 10) -> Any:
-    until = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < until, "did not happen"
-        time.sleep(0.02)
-    return value
-
-
 def is_waiting(folder: Path) -> bool:
     return (folder / "log").exists() and "waiting" in (folder / "log").read_text()
-
-
-def result_of(folder: Path) -> Result:
-    return Result(**(read_json(folder / "result.json") or {}))
 
 
 def test_a_training_that_ends_leaves_its_exit_code_and_all_its_output(folder: Path, start: Start) -> None:
@@ -157,7 +136,7 @@ def test_who_asks_for_the_lock_at_the_wrong_moment_costs_no_training(folder: Pat
 def test_two_who_ask_do_not_see_each_other(folder: Path) -> None:
     (folder / "lock").touch()
     with (folder / "lock").open() as asker:
-        shim.fcntl.flock(asker, shim.fcntl.LOCK_SH)
+        spec.fcntl.flock(asker, spec.fcntl.LOCK_SH)
         assert not is_locked(folder / "lock")
 
 

@@ -1,0 +1,137 @@
+"""What a finished training is worth: the judge's number, its badges, or the reason why there is no score. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.loop.errors import StageError
+from experiments.states import Badge, Failure
+from trainer.output import Summary, classify_failure
+from trainer.spec import Result
+
+SAME = 1e-4  # relative: train.py prints six decimals of the judge's number
+OVERTIME_SECONDS, OVERTIME_SHARE = 2.0, 0.10  # beyond the budget and the baseline's own start-up
+LEAST_BPB = 0.05  # no text is that predictable
+JUMP_SHARE, JUMP_TIMES = 0.20, 5.0  # a gain beyond this share of the best and this many times the largest so far
+PROBLEMS = {"leak": Failure.LEAK, "nan": Failure.NAN, "timeout": Failure.TIMEOUT, "oom": Failure.OOM}
+_NUMBER = re.compile(r"\d[\d_]*(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """`failure` or a score, never both."""
+
+    score: float | None = None
+    secret_score: float | None = None
+    badges: tuple[Badge, ...] = ()
+    failure: StageError | None = None
+
+
+def judge(
+    result: Result, log: str, summary: Summary | None, report: Mapping[str, Any] | None, *,
+    has_exam: bool, metric: str, budget_seconds: float, deadline_seconds: float, startup_seconds: float | None,
+) -> Judged:
+    """The score of a training that has ended.
+
+    `report` is the judge's exam.json; `startup_seconds` what the baseline needed on top of the budget before its exam,
+    None where it is not known yet.
+    """
+    failure = _ended_badly(result, deadline_seconds) or (_exam_failed(report, log, result) if has_exam else None)
+    failure = failure or _exited_badly(result, log)
+    if failure:
+        return Judged(failure=failure)
+    printed = summary.val_bpb if summary else None
+    if not has_exam:
+        if printed is None:
+            return Judged(failure=_no_score(metric, log))
+        return Judged(printed, badges=(Badge.SELF_REPORTED,))
+    assert report is not None
+    score = float(report["val_bpb"])
+    if printed is not None and abs(printed - score) > SAME * score:
+        return Judged(failure=_tampered(f"It printed {printed:.6f}, the judge measured {score:.6f}."))
+    late = is_overtime(result.exam_after_seconds, budget_seconds, startup_seconds)
+    badges = (Badge.VERIFIED, Badge.OVERTIME) if late else (Badge.VERIFIED,)
+    return Judged(score, report.get("secret_bpb"), badges)
+
+
+def _ended_badly(result: Result, deadline_seconds: float) -> StageError | None:
+    if result.ended == "timeout":
+        return StageError(
+            Failure.TIMEOUT, f"Ended after {deadline_seconds:.0f} s: budget and grace of the recipe. Raise the grace?"
+        )
+    if result.ended == "disk_full":
+        return StageError(Failure.DISK_FULL, f"The disk is full: {result.detail}. Free some space, then resume the run.")
+    if result.ended == "error":
+        return StageError(Failure.CRASH, result.detail)
+    if result.tampered:
+        return _tampered(f"Fixed files were changed while it ran: {', '.join(result.tampered)}.")
+    return None
+
+
+def _exam_failed(report: Mapping[str, Any] | None, log: str, result: Result) -> StageError | None:
+    """Why the exam gave no number; None when it did, or when the training crashed of its own."""
+    if report is None:
+        if result.exit_code:
+            return None
+        if "\n---" in log and "val_bpb:" in log:
+            return _tampered("It printed a score, but never sat the exam. Call evaluate_bpb at the end, as train.py did.")
+        return StageError(Failure.NO_SCORE, f"It ended without calling evaluate_bpb, so it has no score.{_tail(log)}")
+    problem, detail = report.get("problem", ""), str(report.get("detail", ""))
+    if problem in PROBLEMS:
+        return StageError(PROBLEMS[problem], detail)
+    if problem == "unfinished" and result.exit_code:
+        return None
+    if problem or report.get("val_bpb") is None:
+        return StageError(Failure.NO_SCORE, detail or f"The exam was not finished.{_tail(log)}")
+    return None
+
+
+def _exited_badly(result: Result, log: str) -> StageError | None:
+    if result.exit_code == 0:
+        return None
+    reason = Failure(classify_failure(result.exit_code, log[-8000:]))
+    return StageError(reason, f"Exit code {result.exit_code}.{_tail(log)}")
+
+
+def _no_score(metric: str, log: str) -> StageError:
+    expected = f"It ended without a score: expected a line `---`, then `{metric}: 1.234567`."
+    return StageError(Failure.NO_SCORE, f"{expected}{_tail(log)}")
+
+
+def _tampered(what: str) -> StageError:
+    return StageError(Failure.TAMPERED, what)
+
+
+def _tail(log: str) -> str:
+    return f" The end of the log:\n{log[-1500:].strip() or '(no output)'}"
+
+
+def is_overtime(exam_after: float | None, budget_seconds: float, startup_seconds: float | None) -> bool:
+    """Whether it trained for longer than the budget, by the clock outside: seconds until the exam began."""
+    if exam_after is None or startup_seconds is None:
+        return False
+    return exam_after > budget_seconds * (1 + OVERTIME_SHARE) + startup_seconds + OVERTIME_SECONDS
+
+
+def is_seed_only(diff: str) -> bool:
+    """Whether the diff changes nothing but numbers on lines that name a seed."""
+    lines = [line for line in diff.splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
+    removed, added = (
+        [_NUMBER.sub("0", line[1:]).strip() for line in lines if line[0] == sign] for sign in ("-", "+")
+    )
+    return bool(lines) and removed == added and all("seed" in line.lower() for line in removed)
+
+
+def implausible(score: float, best: float, gains: Sequence[float], mfu_percent: float | None) -> str:
+    """Why a person should look before anything is built on it; "" where nothing is strange. Lower is better."""
+    if mfu_percent is not None and mfu_percent > 100:
+        return f"it says it used {mfu_percent:.0f}% of the device"
+    if score < LEAST_BPB:
+        return f"no text is as predictable as {score:.4f} bits per byte"
+    limit = max(JUMP_SHARE * best, JUMP_TIMES * max(gains, default=0.0))
+    if best - score > limit:
+        return f"a gain of {best - score:.4f} is beyond anything seen in this run"
+    return ""

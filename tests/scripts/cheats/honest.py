@@ -1,0 +1,3 @@
+from bigram import Bigram, sit
+
+sit(Bigram())

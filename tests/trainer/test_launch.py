@@ -1,0 +1,155 @@
+"""From a job to a training: workspace, environment, level, and the words when it cannot start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.launching import make_job, run
+from trainer import launch, sandbox
+from trainer.launch import Data, LaunchError, fixed_files, prepare
+from trainer.sandbox import BUBBLEWRAP, LIMITS, Level, level
+
+needs_bubblewrap = pytest.mark.skipif(level().name != BUBBLEWRAP, reason=level().why or "never")
+LEVELS = [pytest.param("auto", marks=needs_bubblewrap), "off"]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    folder = tmp_path / "cache" / "stdlib-vocab512-v3"
+    (folder / "train").mkdir(parents=True)
+    (folder / "held_out").mkdir()
+    for name in ("train/00000.bin", "held_out/val.bin", "tokenizer.json"):
+        (folder / name).write_text("text")
+    (folder / "meta.json").write_text(json.dumps({"dataset": "stdlib"}))
+    return folder
+
+
+@pytest.mark.parametrize("mode", LEVELS)
+def test_the_training_gets_its_environment_and_nothing_of_ours(tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("OPENAI_API_KEY", "hidden-4711")
+    monkeypatch.setenv("DATABASE_URL", "hidden-4711")
+    folder = tmp_path / "w"
+    job = make_job(
+        folder, "import json, os; print(json.dumps(dict(os.environ)))", sandbox=mode, seed=7, budget_seconds=5.0, device="1",
+        data=Data(tmp_path / "cache", "tinystories", 2048, 512), env={"AUTORESEARCH_TOKENS": "1000"},
+    )
+    seen = json.loads(run(job)[1])
+    for name in (*launch.PASSED, "LC_CTYPE", "PWD"):  # Python and bwrap set these themselves
+        seen.pop(name, None)
+    assert seen == {
+        "CUDA_VISIBLE_DEVICES": "1", "HOME": f"{folder}/out", "TMPDIR": f"{folder}/out", "USER": "training",
+        "PYTHONUNBUFFERED": "1", "AUTORESEARCH_BUDGET": "5", "AUTORESEARCH_SEED": "7", "AUTORESEARCH_WORKSPACE": str(folder),
+        "AUTORESEARCH_CACHE_DIR": f"{tmp_path}/cache", "AUTORESEARCH_DATASET": "tinystories", "AUTORESEARCH_VOCAB": "2048",
+        "AUTORESEARCH_SEQ_LEN": "512", "AUTORESEARCH_TOKENS": "1000",
+    }
+
+
+@pytest.mark.parametrize("mode", LEVELS)
+def test_it_runs_in_its_code_with_our_fixed_files_and_only_the_training_data(tmp_path, data, mode):
+    (tmp_path / "ours.py").write_text("ours")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+
+    def export(source: Path) -> None:
+        look = f"print(os.getcwd(), sorted(os.listdir()), open('prepare.py').read(), sorted(os.listdir({str(data)!r})))"
+        (source / "train.py").write_text(f"import os\n{look}")
+        (source / "prepare.py").symlink_to(elsewhere)
+
+    fixed = {"prepare.py": tmp_path / "ours.py"}
+    result, log = run(make_job(tmp_path / "w", "", export=export, fixed=fixed, data_dir=data, sandbox=mode))
+    visible = ["meta.json", "tokenizer.json", "train"] if mode == "auto" else sorted(os.listdir(data))
+    assert log == f"{tmp_path}/w/src ['prepare.py', 'train.py'] ours {visible}\n"
+    assert (result.sandbox, result.tampered) == (BUBBLEWRAP if mode == "auto" else LIMITS, [])
+    assert elsewhere.read_text() == "mine"
+
+
+@pytest.mark.parametrize("mode", LEVELS)
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -9), ("import os; os.abort()", -signal.SIGABRT)],
+)
+def test_the_exit_code_is_the_trainings_own(tmp_path, mode, code, expected):
+    assert run(make_job(tmp_path / "w", code, sandbox=mode))[0].exit_code == expected
+
+
+def test_a_workspace_is_made_afresh(tmp_path):
+    (tmp_path / "w" / "out").mkdir(parents=True)
+    (tmp_path / "w" / "out" / "old-checkpoint").touch()
+    (tmp_path / "w" / "result.json").write_text("{}")
+    assert run(make_job(tmp_path / "w", "import os; print(os.listdir(os.environ['HOME']))"))[1] == "[]\n"
+
+
+def test_required_and_not_there_it_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "level", lambda read=(): Level(LIMITS, "bubblewrap is not installed: get it"))
+    with pytest.raises(LaunchError, match="require, and there is no sandbox: bubblewrap is not installed: get it"):
+        launch.start(make_job(tmp_path / "w", "", sandbox="require"))
+    assert not (tmp_path / "w").exists()
+
+
+def test_not_there_and_not_required_it_trains_within_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "level", lambda read=(): Level(LIMITS, "no"))
+    assert run(make_job(tmp_path / "w", "print('trained')"))[0].sandbox == LIMITS
+
+
+@needs_bubblewrap
+def test_more_paths_may_be_read_where_the_settings_name_them(tmp_path):
+    extra = tmp_path / "extra"
+    extra.mkdir()
+    (extra / "text").write_text("more")
+    code = f"print(open({str(extra / 'text')!r}).read())"
+    assert run(make_job(tmp_path / "w", code, read=[str(extra)]))[1] == "more\n"
+    assert run(make_job(tmp_path / "w", code))[0].exit_code == 1
+
+
+@needs_bubblewrap
+def test_a_program_outside_the_sandbox_is_an_error_that_says_what_to_do(tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    result, _ = run(make_job(tmp_path / "w", "", command=[str(program)]))
+    assert result.ended == "error" and f"bwrap: execvp {program}: No such file or directory." in result.detail
+    assert "Name the folder it needs in AUTORESEARCH_SANDBOX_READ" in result.detail
+
+
+def test_gpus_are_named_by_their_number_and_bound_for_them_only(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(sandbox, "gpu_nodes", lambda: ["/dev/nvidia0", "/dev/nvidiactl"])
+    for device, nodes in (("cpu", []), ("0", ["/dev/nvidia0", "/dev/nvidiactl"])):
+        box = launch._box(make_job(tmp_path / "w", "", device=device, data_dir=data), None)
+        assert box.devices == nodes and str(data / "held_out") not in box.read
+
+
+def test_who_names_prepare_gets_all_that_belongs_to_it():
+    assert list(fixed_files(["mine.py", "prepare.py"])) == ["mine.py", *launch.FIXED]
+    assert list(fixed_files(["mine.py"])) == ["mine.py"]
+
+
+def test_data_are_prepared_once_for_each_data_set(tmp_path, monkeypatch):
+    template = tmp_path / "template"
+    template.mkdir()
+    (template / "prepare.py").write_text(
+        "import os, pathlib, sys\n"
+        "name = os.environ['AUTORESEARCH_DATASET'] + os.environ['AUTORESEARCH_VOCAB']\n"
+        "folder = pathlib.Path(os.environ['AUTORESEARCH_CACHE_DIR'], name)\n"
+        "if sys.argv[1:] == ['--where']: print(folder); sys.exit()\n"
+        "folder.mkdir(exist_ok=True)\n"
+        "with open(folder / 'calls', 'a') as file: file.write('x')\n"
+        "if name.startswith('bad'): raise SystemExit('no network')\n"
+    )
+    monkeypatch.setattr(launch, "TEMPLATE", template)
+    cache = tmp_path / "cache"
+    found = [prepare(Data(cache, "stdlib", vocab)).name for vocab in (512, 2048, 512)]
+    assert found == ["stdlib512", "stdlib2048", "stdlib512"]
+    assert (cache / "stdlib512" / "calls").read_text() == "x"
+    for _ in range(2):
+        with pytest.raises(LaunchError, match=r"could not be prepared. `python prepare.py` said:\nno network"):
+            prepare(Data(cache, "bad"))
+
+
+def test_our_interpreter_is_the_trainings(tmp_path):
+    assert run(make_job(tmp_path / "w", "import sys; print(sys.executable)"))[1] == f"{sys.executable}\n"

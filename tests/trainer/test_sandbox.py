@@ -1,0 +1,188 @@
+"""Levels, the live try that decides between them, and the words where it is not the full one."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.launching import make_job, run
+from trainer import sandbox
+from trainer.sandbox import BUBBLEWRAP, LIMITS, Box, Level, explain, level, wrap
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_bubblewrap = pytest.mark.skipif(level().name != BUBBLEWRAP, reason=level().why or "never")
+
+
+def in_box(code: str, box: Box, folder: Path) -> str:
+    command = wrap([sys.executable, "-I", "-c", code], box)
+    done = subprocess.run(command, cwd=folder, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def level_by(*prefix: str, **env: str) -> str:
+    """What another process, started by `prefix`, finds: the level and its reason."""
+    code = "from trainer.sandbox import level; print(level().name, '|', level().why)"
+    command, env = [*prefix, sys.executable, "-c", code], {**os.environ, **env}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_where_bubblewrap_works_at_all_ours_does_too():
+    """Else a mistake in our own options would only skip tests."""
+    command = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "true"]
+    if shutil.which("bwrap") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip(level().why)
+    assert level() == Level(BUBBLEWRAP)
+
+
+@needs_bubblewrap
+def test_the_full_level_is_tried_once_a_process_and_needs_no_word():
+    assert level() is level() and level().why == ""
+
+
+def test_without_bubblewrap_the_level_is_limits_and_the_words_say_how_to_get_it(tmp_path):
+    found = level_by(PATH=str(tmp_path))
+    assert found.startswith("limits | bubblewrap is not installed: apt-get install bubblewrap")
+
+
+def test_a_bwrap_that_fails_is_named_with_its_words(tmp_path):
+    fake = tmp_path / "bwrap"
+    fake.write_text("#!/bin/sh\necho 'bwrap: Creating new namespace failed: Operation not permitted' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    found = level_by(PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert found.startswith("limits | bubblewrap was refused (bwrap: Creating new namespace failed")
+
+
+def test_a_bwrap_that_holds_nothing_back_is_found_out(tmp_path):
+    fake = tmp_path / "bwrap"
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n')
+    fake.chmod(0o755)
+    found = level_by(PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert found.startswith("limits | bubblewrap does not hold: code can be written; a hidden file can be read; ")
+    assert found.endswith("the network can be reached")
+
+
+@needs_bubblewrap
+def test_switched_off_user_namespaces_are_named(tmp_path):
+    unshare = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    switch = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    if subprocess.run([*unshare, 'exec "$@"', "-", "true"], check=False).returncode:
+        pytest.skip("unshare cannot make a user namespace here")
+    found = level_by(*unshare, switch, "-")
+    assert found == "limits | user namespaces are switched off: sysctl -w user.max_user_namespaces=15000"
+
+
+@needs_bubblewrap
+@pytest.mark.skipif(os.getuid() != 0 or not Path("/usr/bin/python3").exists(), reason="root can become another user")
+def test_a_plain_user_gets_the_full_level_too(tmp_path):
+    plain = Path("/var/tmp") / f"autoresearch-plain-{os.getpid()}"
+    shutil.copytree(ROOT / "trainer", plain / "trainer", ignore=shutil.ignore_patterns("template", "__pycache__"))
+    try:
+        code = "from trainer.sandbox import level; print(level())"
+        found = subprocess.run(
+            ["/usr/bin/python3", "-c", code], cwd=plain, user=65534, group=65534, extra_groups=[],
+            env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+        )
+    finally:
+        shutil.rmtree(plain)
+    assert "name='bubblewrap'" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("stderr", "switches", "words"),
+    [
+        ("bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user "
+         "namespaces.", {"user.max_user_namespaces": "0"}, "sysctl -w user.max_user_namespaces=15000"),
+        ("bwrap: Creating new namespace failed: Operation not permitted",
+         {"user.max_user_namespaces": "96365", "kernel.unprivileged_userns_clone": "0"},
+         "sysctl -w kernel.unprivileged_userns_clone=1"),
+        ("bwrap: setting up uid map: Permission denied", {"kernel.apparmor_restrict_unprivileged_userns": "1"},
+         "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        ("bwrap: Creating new namespace failed: Operation not permitted", {}, "in a container it needs --privileged"),
+        ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", {}, "in a container it needs --privileged"),
+        ("bwrap: Can't find source path /data/x: No such file or directory", {}, "mend AUTORESEARCH_SANDBOX_READ"),
+        ("bwrap: execvp /opt/py/bin/python: No such file or directory", {}, "Python is not in the sandbox"),
+        ("python: error while loading shared libraries: libpython3.11.so", {}, "Python does not start in the sandbox"),
+        ("", {}, "no words"),
+    ],
+)
+def test_why_it_failed_and_what_to_do_is_one_line(stderr, switches, words):
+    line = explain(f"something before\n{stderr}\n" if stderr else "", switches)
+    assert words in line and "\n" not in line
+
+
+@needs_bubblewrap
+def test_only_what_the_box_names_is_written(tmp_path):
+    for name in ("read", "write"):
+        (tmp_path / name).mkdir()
+    box = Box(read=[str(tmp_path / "read")], write=[str(tmp_path / "write")])
+    code = (
+        "import pathlib, sys\n"
+        f"for name in ('read', 'write'):\n"
+        f"    try: pathlib.Path({str(tmp_path)!r}, name, 'x').touch(); print(name)\n"
+        "    except OSError: pass\n"
+    )
+    assert in_box(code, box, tmp_path / "write") == "write"
+    assert [path.name for path in tmp_path.rglob("x")] == ["x"]
+
+
+@needs_bubblewrap
+def test_hidden_files_and_folders_are_empty_however_they_are_reached(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    (real / "folder").mkdir(parents=True)
+    (real / "folder" / "inner.py").write_text("text")
+    (real / "module.py").write_text("text")
+    link.symlink_to(real)
+    box = Box(
+        read=[str(real), str(link)], write=[str(tmp_path / "out")],
+        hide=[str(real / "module.py"), str(real / "folder"), str(tmp_path / "not-seen"), "/no/such/file"],
+    )
+    (tmp_path / "out").mkdir()
+    code = (
+        "import os, sys\n"
+        f"for root in ({str(real)!r}, {str(link)!r}):\n"
+        "    print(repr(open(f'{root}/module.py').read()), os.listdir(f'{root}/folder'))\n"
+        "    sys.path[:0] = [root]\n"
+        "    try: import module\n"
+        "    except ImportError as error: print(error)\n"
+    )
+    assert in_box(code, box, tmp_path / "out").splitlines() == ["'' []", "No module named 'module'"] * 2
+
+
+def test_a_standard_library_beside_ours_is_found(tmp_path, monkeypatch):
+    (tmp_path / "deep" / "python3.99").mkdir(parents=True)
+    for name in ("abc.py", "os.py"):
+        (tmp_path / "deep" / "python3.99" / name).touch()
+    monkeypatch.setattr(sandbox, "SYSTEM", [str(tmp_path)])
+    found = sandbox.other_pythons.__wrapped__()
+    assert str(tmp_path / "deep" / "python3.99") in found and os.path.dirname(os.__file__) not in found
+
+
+LIMITED = """
+import os, resource
+print(resource.getrlimit(resource.RLIMIT_CORE), resource.getrlimit(resource.RLIMIT_FSIZE)[1] <= 8 * 2**30)
+print(resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY, open('/proc/self/oom_score_adj').read().strip())
+"""
+
+
+@pytest.mark.parametrize("mode", [pytest.param("auto", marks=needs_bubblewrap), "off"])
+def test_a_training_has_limits_at_every_level_and_its_memory_is_free(tmp_path, mode):
+    result, log = run(make_job(tmp_path / "w", LIMITED, sandbox=mode))
+    free = resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY
+    assert result.sandbox == (BUBBLEWRAP if mode == "auto" else LIMITS)
+    assert log.splitlines() == ["(0, 0) True", f"{free} 500"]
+
+
+@needs_bubblewrap
+def test_torch_trains_with_threads_in_the_sandbox(tmp_path):
+    pytest.importorskip("torch")
+    code = "import torch; torch.set_num_threads(4); x = torch.randn(512, 512); print(float((x @ x).sum()) != 0)"
+    result, log = run(make_job(tmp_path / "w", code))
+    assert (result.exit_code, log) == (0, "True\n")

@@ -1,0 +1,172 @@
+"""The parts of train.py, against plain definitions; its modes and its ends, as a process."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.environment import VAR
+from trainer.output import classify_failure, parse_step, parse_summary
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "trainer" / "template"
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def train() -> ModuleType:
+    """train.py as a module; it trains only when run."""
+    sys.path.insert(0, str(TEMPLATE))
+    try:
+        spec = importlib.util.spec_from_file_location("template_train", TEMPLATE / "train.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(TEMPLATE))
+    return module
+
+
+def run(folder: Path, constants: dict[str, str] | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    source = (TEMPLATE / "train.py").read_text()
+    for name, value in (constants or {}).items():
+        source, found = re.subn(rf"(?m)^{name} = \S+", f"{name} = {value}", source, count=1)
+        assert found, name
+    for path in TEMPLATE.glob("*.py"):
+        shutil.copy(path, folder)
+    (folder / "train.py").write_text(source)
+    (folder / "run").mkdir(exist_ok=True)
+    more = {"AUTORESEARCH_CACHE_DIR": str(VAR / "data"), "AUTORESEARCH_BUDGET": "60", **env}
+    done = subprocess.run([sys.executable, "train.py"], cwd=folder, env=os.environ | more, capture_output=True, check=False)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+# Parts
+
+
+@pytest.mark.parametrize("width", [1, 16, 100, 256])
+def test_a_window_sees_the_last_tokens_and_no_other(train: ModuleType, width: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, train.MAX_SEQ_LEN, 2, 16) for _ in range(3))
+    window = train.Window(width)
+    window.bias = window.bias.float()
+    seen = torch.ones(train.MAX_SEQ_LEN, train.MAX_SEQ_LEN, dtype=torch.bool).tril().triu(1 - width)
+    expected = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), attn_mask=seen).transpose(1, 2)
+    assert torch.allclose(window(q, k, v), expected, atol=1e-5)
+
+
+def test_the_chunked_loss_and_its_gradients_are_those_of_the_plain_one(train: ModuleType) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(700, 32, dtype=torch.float64), torch.randn(50, 32, dtype=torch.float64)
+    targets = torch.randint(50, (700,))
+    results = []
+    for loss in (
+        lambda x, w: train.ChunkedLoss.apply(x, w, targets),
+        lambda x, w: F.cross_entropy(train.soft_cap(x @ w.T), targets),
+    ):
+        a, b = x.float().requires_grad_(), (2 * weight).float().requires_grad_()  # some logits are well beyond the cap
+        value = loss(a, b)
+        (3 * value).backward()
+        results.append((value.detach(), a.grad, b.grad))
+    for ours, plain in zip(*results, strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (2, 32, 128), (2, 128, 32)])
+def test_orthogonalize_brings_singular_values_near_one(train: ModuleType, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(train.orthogonalize(torch.randn(shape)).float())
+    assert values.max() < 1.4
+    assert values.quantile(0.05) > 0.5  # a square matrix may have one near zero, which five steps do not lift
+
+
+def test_the_rotation_of_a_pair_depends_on_the_distance_alone(train: ModuleType) -> None:
+    model = train.GPT(64)
+    q, k = torch.randn(train.HEAD_DIM), torch.randn(train.HEAD_DIM)
+    turned = [train.rotate(t.expand(1, train.MAX_SEQ_LEN, 1, -1), model.cos.float(), model.sin.float())[0, :, 0] for t in (q, k)]
+    assert torch.allclose(turned[0][10] @ turned[1][3], turned[0][110] @ turned[1][103], atol=0.05)
+    assert not torch.allclose(turned[0][10] @ turned[1][3], turned[0][10] @ turned[1][9], atol=0.05)
+
+
+def test_the_model_looks_at_no_later_token(train: ModuleType) -> None:
+    torch.manual_seed(0)
+    model = train.GPT(64)
+    for p in model.parameters():  # blocks start as the identity: make them do something
+        torch.nn.init.normal_(p, std=0.2)
+    tokens = torch.randint(64, (2, train.MAX_SEQ_LEN))
+    changed = tokens.clone()
+    changed[:, 100:] = torch.randint(64, changed[:, 100:].shape)
+    before, after = model(tokens), model(changed)
+    assert torch.equal(before[:, :100], after[:, :100])
+    assert not torch.equal(before[:, 100:], after[:, 100:])
+
+
+@pytest.mark.parametrize(("progress", "lrm"), [(0, 1), (0.29, 1), (0.65, 0.5), (1, 0)])
+def test_the_learning_rate_falls_to_zero(train: ModuleType, monkeypatch: pytest.MonkeyPatch, progress: float, lrm: float) -> None:
+    monkeypatch.setattr(train, "WARMUP_FRACTION", 0.0)
+    monkeypatch.setattr(train, "WARMDOWN_FRACTION", 0.7)
+    monkeypatch.setattr(train, "FINAL_LR_FRACTION", 0.0)
+    assert train.lr_multiplier(progress) == pytest.approx(lrm)
+
+
+# As a process
+
+
+def test_in_token_mode_one_seed_gives_one_score(tmp_path: Path) -> None:
+    tokens = {"AUTORESEARCH_TOKENS": str(16 * 2048)}
+    first, second = (parse_summary(run(tmp_path, **tokens, AUTORESEARCH_SEED="3").stdout) for _ in range(2))
+    other = parse_summary(run(tmp_path, **tokens, AUTORESEARCH_SEED="4").stdout)
+    assert first is not None and second is not None and other is not None
+    assert first.val_bpb == second.val_bpb != other.val_bpb
+    assert first.num_steps == 16
+
+
+def test_a_step_line_has_the_upstreams_fields_and_the_gradients_norm(tmp_path: Path) -> None:
+    done = run(tmp_path, AUTORESEARCH_TOKENS=str(8 * 2048))
+    lines = [line for line in re.split(r"[\r\n]", done.stdout) if line.startswith("step ")]
+    point = parse_step(lines[-1])
+    assert point is not None and point.step == 7 and point.percent == 100.0 and point.remaining_s == 0
+    keys = [part.split(":")[0].strip() for part in lines[0].split("|")[1:]]
+    assert keys == ["loss", "lrm", "dt", "tok/sec", "mfu", "epoch", "grad_norm", "remaining"]
+    assert float(lines[-1].split("grad_norm:")[1].split("|")[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("constants", "reason", "words"),
+    [
+        ({"EMBEDDING_LR": "float('nan')"}, "nan", "loss is nan at step"),
+        ({"UNEMBEDDING_LR": "5.0", "LOGIT_SOFTCAP": "500.0"}, "nan", "diverged: loss is"),
+        ({"MLP_RATIO": "4000000", "BATCH_TOKENS": "256", "ROW_BATCH": "1"}, "oom", "out of memory"),
+    ],
+)
+def test_it_ends_at_once_and_names_the_reason(tmp_path: Path, constants: dict[str, str], reason: str, words: str) -> None:
+    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))\n"
+    (tmp_path / "sitecustomize.py").write_text(code if reason == "oom" else "")
+    done = run(tmp_path, constants, PYTHONPATH=str(tmp_path))
+    last = done.stdout[-400:]
+    assert done.returncode == 1, done.stderr[-500:]
+    assert re.search(rf"FAIL: .*{words}|FAIL: {words}", last), last
+    assert classify_failure(done.returncode, done.stdout[-8000:]) == reason
+    assert parse_summary(done.stdout) is None
+
+
+@pytest.mark.parametrize(
+    ("constants", "words"),
+    [
+        ({"WIDTH": "100"}, "WIDTH 100 is not a multiple of HEAD_DIM"),
+        ({"BATCH_TOKENS": "2000"}, "BATCH_TOKENS 2000 is not a multiple of ROW_BATCH"),
+        ({"WINDOW_PATTERN": '"LX"'}, "WINDOW_PATTERN 'LX' is not made of S and L"),
+    ],
+)
+def test_constants_that_do_not_fit_are_named(tmp_path: Path, constants: dict[str, str], words: str) -> None:
+    done = run(tmp_path, constants)
+    assert done.returncode == 1 and words in done.stderr

@@ -1,0 +1,201 @@
+"""From a training's description to its running shim: data, workspace, environment, sandbox. No Django, no database.
+
+`start` is what the app, `manage.py train` and the benches call. What then happens is in the workspace's files: see spec.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from trainer import channel, sandbox
+from trainer.spec import ExamSpec, Spec, read_json, write_json
+
+HERE = Path(__file__).resolve().parent
+SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
+FIXED = ("prepare.py", "corpus.py", "download.py", "sitting.py")  # of the template: data, metric, exam
+VISIBLE = ("train", "tokenizer.json", "meta.json")  # of prepared data; held_out is for the judge alone
+STDLIB = "stdlib"  # the data set that lies in every Python's own folder, too
+LOG_CAP_BYTES = 4_000_000
+# What of our environment a training may see. No key, no URL of ours.
+PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "AUTORESEARCH_THREADS", "SYSTEMROOT")
+
+_prepared: dict[tuple[str, ...], Path] = {}
+_preparing = threading.Lock()
+
+
+class LaunchError(Exception):
+    """The training cannot be started; the words say why and what to do."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, as prepare.py knows it."""
+
+    cache_dir: Path
+    dataset: str = STDLIB
+    vocab_size: int = 512
+    seq_len: int = 256
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "AUTORESEARCH_CACHE_DIR": str(self.cache_dir),
+            "AUTORESEARCH_DATASET": self.dataset,
+            "AUTORESEARCH_VOCAB": str(self.vocab_size),
+            "AUTORESEARCH_SEQ_LEN": str(self.seq_len),
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training."""
+
+    folder: Path  # made afresh
+    export: Callable[[Path], None]  # writes the code into a folder
+    command: Sequence[str]  # "{python}" is our interpreter
+    data: Data
+    data_dir: Path | None  # what `prepare` gave; None: the program brings data and metric of its own
+    device: str  # "cpu", "mps", or which NVIDIA GPU
+    device_lock: Path
+    budget_seconds: float
+    deadline_seconds: float  # by the clock outside, start-up and exam included
+    exam: bool = True  # where there is prepared data: a judge gives the score
+    exam_seconds: float = 600.0  # of the deadline, the exam alone
+    secret_below: float | None = None  # see ExamSpec
+    seed: int = 0
+    kill_grace_seconds: float = 3.0
+    fixed: Mapping[str, Path] = field(default_factory=dict)  # name in the code -> our file, laid over it
+    sandbox: str = "auto"  # the best that works | "require": bubblewrap or nothing | "off": limits
+    read: Sequence[str] = ()  # more paths it may read
+    env: Mapping[str, str] = field(default_factory=dict)  # more of its environment
+
+
+def prepare(data: Data) -> Path:
+    """Make corpus and tokenizer where they are missing, by the fixed prepare.py. Asked once a process; returns their folder.
+
+    Raises LaunchError with prepare.py's words.
+    """
+    key = (str(data.cache_dir), data.dataset, str(data.vocab_size))
+    with _preparing:
+        if key not in _prepared or not _prepared[key].exists():
+            if data.dataset == STDLIB and sandbox.level().name == sandbox.BUBBLEWRAP:
+                sandbox.other_pythons()  # searched for now, not when a training waits
+            data.cache_dir.mkdir(parents=True, exist_ok=True)
+            _ask_prepare(data)
+            _prepared[key] = Path(_ask_prepare(data, "--where").strip())
+    return _prepared[key]
+
+
+def _ask_prepare(data: Data, *options: str) -> str:
+    command, env = [sys.executable, str(TEMPLATE / "prepare.py"), *options], {**os.environ, **data.environment()}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        tail = (done.stdout + done.stderr).strip()[-1500:]
+        raise LaunchError(f"The data could not be prepared. `python prepare.py` said:\n{tail}")
+    return done.stdout
+
+
+def fixed_files(names: Sequence[str], template: Path = TEMPLATE) -> dict[str, Path]:
+    """Where the fixed files of these names come from. Who names prepare.py gets all that belongs to it."""
+    wanted = dict.fromkeys((*names, *(FIXED if "prepare.py" in names else ())))
+    return {name: template / name for name in wanted}
+
+
+def start(job: Job) -> subprocess.Popen[bytes]:
+    """Lay out a fresh workspace, without .git and with our fixed files, and start its detached shim.
+
+    Raises LaunchError; FileNotFoundError when a fixed file is missing.
+    """
+    level = _level(job)
+    shutil.rmtree(job.folder, ignore_errors=True)
+    source, out = job.folder / "src", job.folder / "out"
+    source.mkdir(parents=True)
+    out.mkdir()
+    job.export(source)
+    for name, ours in job.fixed.items():
+        (source / name).unlink(missing_ok=True)  # it may be a link to somewhere else
+        shutil.copy(ours, source / name)
+    write_json(job.folder / "spec.json", asdict(_spec(job, level)))
+    with (job.folder / "shim.log").open("ab") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-I", str(SHIM), str(job.folder)],
+            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True, cwd=job.folder,
+            env={"PATH": os.environ.get("PATH", "")},
+        )
+
+
+def _level(job: Job) -> str:
+    if job.sandbox == "off":
+        return sandbox.LIMITS
+    level = sandbox.level(tuple(job.read))
+    if job.sandbox == "require" and level.name != sandbox.BUBBLEWRAP:
+        raise LaunchError(f"AUTORESEARCH_SANDBOX=require, and there is no sandbox: {level.why}.")
+    return level.name
+
+
+def _spec(job: Job, level: str) -> Spec:
+    exam = None
+    if job.exam and job.data_dir is not None:
+        folder = str(channel.choose_folder(job.folder))
+        exam = ExamSpec(str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder)
+    return Spec(
+        command=[part.replace("{python}", sys.executable) for part in job.command],
+        env=environment(job, exam),
+        deadline_seconds=job.deadline_seconds,
+        grace_seconds=job.kill_grace_seconds,
+        log_cap_bytes=LOG_CAP_BYTES,
+        device_lock=str(job.device_lock),
+        fixed=list(job.fixed),
+        exam=exam,
+        sandbox=_box(job, exam) if level == sandbox.BUBBLEWRAP else None,
+    )
+
+
+def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:
+    """The training's whole environment: an allow-list, never ours with some names taken out."""
+    out = str(job.folder / "out")
+    return {
+        **{name: os.environ[name] for name in PASSED if name in os.environ},
+        **({} if job.device in {"cpu", "mps"} else {"CUDA_VISIBLE_DEVICES": job.device}),
+        **job.data.environment(),
+        **({"AUTORESEARCH_EXAM": exam.folder} if exam else {}),
+        **job.env,
+        "HOME": out,
+        "TMPDIR": out,
+        "USER": "training",  # torch names a folder by it, and would look into /etc/passwd
+        "PYTHONUNBUFFERED": "1",
+        "AUTORESEARCH_BUDGET": f"{job.budget_seconds:g}",
+        "AUTORESEARCH_SEED": str(job.seed),
+        "AUTORESEARCH_WORKSPACE": str(job.folder),  # by which what is left of it is found
+    }
+
+
+def _box(job: Job, exam: ExamSpec | None) -> sandbox.Box:
+    source, out, data = job.folder / "src", job.folder / "out", job.data_dir
+    cuda = os.environ.get("CUDA_HOME", "")
+    read, hide = [str(source), *job.read, *([cuda] if os.path.isdir(cuda) else [])], []
+    if data is not None:
+        read += [str(data / name) for name in VISIBLE if (data / name).exists()]
+        hide = _whole_packages((read_json(data / "meta.json") or {}).get("hidden", []))
+        hide += sandbox.other_pythons() if job.data.dataset == STDLIB else []
+    return sandbox.Box(
+        read=read, write=[str(out), *([exam.folder] if exam else [])], hide=hide,
+        devices=[] if job.device == "cpu" else sandbox.gpu_nodes(),
+    )
+
+
+def _whole_packages(files: Sequence[str]) -> list[str]:
+    """For a file in a package of the standard library the package: a path is a mount, and 200 take a tenth of a second."""
+    top = Path(sysconfig.get_path("stdlib"))
+    paths = set()
+    for file in map(Path, files):
+        parts = file.relative_to(top).parts if file.is_relative_to(top) else ()
+        paths.add(str(file) if len(parts) < 2 or parts[0] == "__pycache__" else str(top / parts[0]))
+    return sorted(paths)

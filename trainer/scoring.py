@@ -1,0 +1,104 @@
+"""What an answer of the exam is worth: from logits to nats and beliefs. numpy only.
+
+The judge turns logits into probabilities itself, so that scores which are no logarithms of probabilities gain nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+DTYPES: dict[str, np.dtype[Any]] = {  # as they are stored; numpy has no bfloat16
+    "float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(np.uint16),
+}
+CHUNK = 2**18  # logits scored at once: they stay in the core's own cache
+FAINT = 1e-5  # probabilities below this are as good as none when beliefs are compared
+
+
+class AnswerError(Exception):
+    """The answer is not what was asked for; the words say why."""
+
+
+class Answer(Protocol):
+    """The logits of one batch, row after row."""
+
+    @property
+    def positions(self) -> int: ...  # B * T
+    @property
+    def vocab(self) -> int: ...
+
+    def read(self, first: int, count: int) -> Floats:
+        """Logits (count, V) of these positions, in an array of the caller's own."""
+        ...
+
+
+@dataclass(frozen=True)
+class FileAnswer:
+    """Logits in a file that the training may still write to, or cut short: each number is read once, none is mapped."""
+
+    file: int
+    offset: int  # bytes
+    dtype: str
+    positions: int
+    vocab: int
+
+    def read(self, first: int, count: int) -> Floats:
+        stored = np.empty((count, self.vocab), DTYPES[self.dtype])
+        place = self.offset + first * self.vocab * stored.itemsize
+        if os.preadv(self.file, [stored.data], place) != stored.nbytes:
+            raise AnswerError("The file of the logits was made shorter while it was read.")
+        if self.dtype == "bfloat16":  # the upper half of a float32
+            wide = stored.astype(np.uint32)
+            wide <<= 16
+            return np.asarray(wide.view(np.float32))
+        return np.asarray(stored, np.float32)
+
+
+class Scorer:
+    """Scores answers on as many cores as there are. The numbers are the same on any."""
+
+    def __init__(self, cores: int = 1) -> None:
+        self.run: Callable[..., Iterable[None]] = ThreadPoolExecutor(cores).map if cores > 1 else map
+
+    def nats(self, answer: Answer, targets: Integers) -> Doubles:
+        """-log p of each target, (positions,); not finite where the logits are not."""
+        nats: Doubles = np.empty(answer.positions, np.float64)
+        step = max(1, CHUNK // answer.vocab)
+
+        def score(first: int) -> None:
+            part = targets[first : first + step]
+            logits = answer.read(first, len(part))
+            chosen = logits[np.arange(len(part)), part]
+            with np.errstate(all="ignore"):  # what is not finite shows in the result
+                most = logits.max(axis=1)
+                logits -= most[:, None]
+                np.exp(logits, out=logits)
+                nats[first : first + step] = np.log(logits.sum(axis=1)) + (most - chosen)
+
+        for _ in self.run(score, range(0, answer.positions, step)):
+            pass
+        return nats
+
+
+def beliefs(answer: Answer, positions: Integers) -> Floats:
+    """log(p + FAINT) over the whole vocabulary, (len(positions), V)."""
+    found = np.empty((len(positions), answer.vocab), np.float32)
+    with np.errstate(all="ignore"):
+        for row, position in zip(found, positions, strict=True):
+            row[:] = answer.read(int(position), 1)[0]
+            row -= row.max()
+            np.exp(row, out=row)
+            row /= row.sum()
+            row += np.float32(FAINT)
+            np.log(row, out=row)
+    return found

@@ -1,0 +1,109 @@
+"""What a worker, the shim and the judge tell each other through a workspace's files, and the locks that say who lives.
+
+    WORKSPACE/spec.json    Spec, written by launch.py before the shim starts
+    WORKSPACE/state.json   the shim's pid and the training's
+    WORKSPACE/result.json  Result, written last of all
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from trainer.sandbox import Box
+
+
+@dataclass(frozen=True)
+class ExamSpec:
+    """What the judge needs to know. See judge.py."""
+
+    data_dir: str  # prepared data, held_out/ included
+    seq_len: int
+    deadline_seconds: float  # of the exam alone
+    secret_below: float | None  # score the secret shard too when val_bpb is below this; None: always
+    folder: str  # the channel to the training, made by the shim
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to run. Written by the worker, read by the shim."""
+
+    command: list[str]
+    env: dict[str, str]
+    deadline_seconds: float
+    grace_seconds: float  # between SIGTERM and SIGKILL
+    log_cap_bytes: int
+    device_lock: str  # held while the training runs: one training per device
+    fixed: list[str] = field(default_factory=list)  # names in src/ that must be the same at the end
+    exam: ExamSpec | None = None  # None: no judge, the metric is self-reported
+    sandbox: Box | None = None  # None: only limits
+
+    @classmethod
+    def load(cls, workspace: Path) -> Spec:
+        stored = json.loads((workspace / "spec.json").read_text())
+        exam, box = stored.pop("exam", None), stored.pop("sandbox", None)
+        return cls(**stored, exam=exam and ExamSpec(**exam), sandbox=box and Box(**box))
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it ended: exit | timeout | stopped | disk_full | error."""
+
+    ended: str
+    exit_code: int | None
+    seconds: float
+    detail: str = ""
+    exam_after_seconds: float | None = None  # from the command's start until the exam began; None: it never did
+    sandbox: str = ""  # the level it ran in
+    tampered: list[str] = field(default_factory=list)  # fixed files that were not the same at the end
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomic: a reader sees all of it or nothing."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(value))
+    os.replace(fresh, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock on this file or folder. Askers, by a shared lock, do not see each other."""
+    try:
+        asked = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(asked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return True
+        raise
+    finally:
+        os.close(asked)
+    return False
+
+
+def try_lock(file: IO[Any] | int, *, seconds: float = 0.0) -> bool:
+    """Take the lock, trying for so long: is_locked, asked elsewhere, holds it for a moment."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= until:
+                return False
+        time.sleep(0.02)
