@@ -18,8 +18,9 @@ from trainer.scoring import Answer, Doubles, Floats, Integers, beliefs
 
 LEAST_ROOM = 0.01  # nats
 ROOM_PER_NOISE = 50.0  # times the median change
-MOST_ROOM = 0.5  # nats
+MOST_ROOM = 1.0  # nats
 WORTH_BPB = 0.002  # a leak worth less is let pass
+MOVED_BPB = 0.005  # so far may beliefs move on average: what is learned from the future, and used well, is worth no more
 SIGMAS = 5.0  # of a mean's own scatter: one false alarm in millions
 STAKES = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3])  # shares of the money put on each throw
 LUCK = 1e6  # more than this no honest model wins but once in a million exams
@@ -50,6 +51,11 @@ class Twin:
     def changes(self) -> Floats:
         """The largest change of a belief at each position, (rows, looks), nats."""
         return np.asarray(np.abs(self.beliefs[True] - self.beliefs[False]).max(axis=2))
+
+    def moves(self) -> Floats:
+        """How far the belief of each position moved, (rows, looks), nats: the mean divergence of the one from the other."""
+        first, second = self.beliefs[True], self.beliefs[False]
+        return np.asarray(((np.exp(first) - np.exp(second)) * (first - second)).sum(axis=2) / 2)
 
     def advantages(self) -> Floats:
         """How much more a token is believed where it is the next one, (rows,), nats. Of an honest model 0 on average."""
@@ -82,9 +88,11 @@ def check_suffix(twins: list[Twin], bpb_per_nat: float) -> Finding:
     """Whether beliefs before a cut depend on what comes after it."""
     changes = np.concatenate([twin.changes() for twin in twins])
     gains = np.concatenate([twin.advantages() for twin in twins])
+    moves = np.concatenate([twin.moves() for twin in twins])
     most, worth = float(changes.max()), float(gains.mean()) * bpb_per_nat
-    numbers = {"causal": most, "ahead_bpb": worth}
-    if not most <= room(changes[:, 1:]):
+    moved = float(max(moves[:, 0].mean(), moves[:, 1:].mean())) * bpb_per_nat
+    numbers = {"causal": most, "ahead_bpb": worth, "moved_bpb": moved}
+    if most > room(changes[:, 1:]) or moved > MOVED_BPB:
         where = "just before it" if changes[:, 0].max() == most else "and further back"
         seen = f"Beliefs before a cut, {where}, changed by up to {most:.3g} nats when only later tokens were replaced."
     elif is_worth(gains, bpb_per_nat):

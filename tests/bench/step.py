@@ -1,6 +1,6 @@
 """Where the time of a training step goes: measured for the cpu preset, counted for the h100 preset.
 
-    taskset -c 0 python -m tests.bench.step
+    python -m tests.bench.step
 
 Floor: operations over the rate of this core's matrix product, bytes over its memory bandwidth, whichever is longer.
 """
@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from trainer import presets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATE = ROOT / "trainer" / "template"
@@ -32,10 +35,14 @@ class Part:
     megabytes: float
 
 
-def load_train() -> ModuleType:
+def load_train(preset: presets.Preset) -> ModuleType:
+    """train.py with the preset's constants, as a module. Once a process: prepare.py reads the environment once."""
     os.environ.setdefault("AUTORESEARCH_CACHE_DIR", str(ROOT / "var" / "data"))
+    os.environ.update(AUTORESEARCH_SEQ_LEN=str(preset.seq_len), AUTORESEARCH_VOCAB=str(preset.vocab_size))
     sys.path.insert(0, str(TEMPLATE))
-    spec = importlib.util.spec_from_file_location("train", TEMPLATE / "train.py")
+    path = Path(tempfile.mkdtemp(prefix="bench-step-")) / "train.py"
+    path.write_text(presets.apply((TEMPLATE / "train.py").read_text(), preset.constants))
+    spec = importlib.util.spec_from_file_location("train", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -65,7 +72,7 @@ def measure_core(train: ModuleType) -> tuple[float, float]:
 
 
 def measure_parts(train: ModuleType) -> dict[str, float]:
-    """Median milliseconds of each part of a step: the loop of train.py, taken apart."""
+    """Mean milliseconds of each part of a step: the loop of train.py, taken apart."""
     import torch
 
     tokenizer = train.Tokenizer.from_directory()
@@ -119,9 +126,8 @@ def measure_parts(train: ModuleType) -> dict[str, float]:
     inside = {name: 1e3 * value / (STEPS - SKIPPED) for name, value in modules.items()}
     parts["loss, with its gradient"] = 1e3 * loss_seconds
     rest = parts.pop("forward and loss") - sum(inside.values()) - parts["loss, with its gradient"]
-    return {**inside, "forward: the rest": max(0.0, rest), **parts, "whole step, median": 1e3 * statistics.fmean(
-        [sum(values) for values in zip(*(v for v in seconds.values()), strict=False)]
-    )}  # fmt: skip
+    whole = 1e3 * sum(map(sum, seconds.values())) / (STEPS - SKIPPED)
+    return {**inside, "forward: the rest": max(0.0, rest), **parts, "whole step": whole}
 
 
 def count(train: ModuleType, vocab: int, tokens: int) -> tuple[float, float]:
@@ -131,13 +137,38 @@ def count(train: ModuleType, vocab: int, tokens: int) -> tuple[float, float]:
     return train.flops_per_token(model) * tokens, 4.0 * params * 7
 
 
+def count_h100() -> None:
+    """What one step of the h100 preset must do, against the card's data sheet. Nothing is run on one."""
+    preset = presets.PRESETS["h100"]
+    train = load_train(preset)
+    operations, traffic = count(train, preset.vocab_size, train.BATCH_TOKENS)
+    # Read and written by fused kernels, forward and twice that backward, in bf16: 14 rows of WIDTH a block, the MLP's hidden
+    # row twice; and the logits five times in float32.
+    row = 2 * train.WIDTH * (14 + 2 * train.MLP_RATIO) * train.DEPTH * 3 + 4 * preset.vocab_size * 5
+    activations = row * train.BATCH_TOKENS
+    print(f"By counting, an H100's step of {train.BATCH_TOKENS:,} tokens (preset h100, vocabulary {preset.vocab_size}):")
+    print(f"  operations   {operations / 1e12:8.1f} TFLOP at 989 TFLOP/s   {1e3 * operations / H100_FLOPS:7.1f} ms")
+    print(f"  activations  {activations / 1e9:8.1f} GB at 3.35 TB/s        {1e3 * activations / H100_BANDWIDTH:7.1f} ms")
+    print(f"  optimizer    {traffic / 1e9:8.1f} GB                     {1e3 * traffic / H100_BANDWIDTH:7.1f} ms")
+
+
 def main() -> int:
-    train = load_train()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if sys.argv[1:] == ["--count"]:
+        count_h100()
+        return 0
+    measure()
+    return subprocess.run([sys.executable, "-m", "tests.bench.step", "--count"], check=True).returncode
+
+
+def measure() -> None:
+    train = load_train(presets.PRESETS["cpu"])
     rate, bandwidth = measure_core(train)
     parts = measure_parts(train)
     vocab = train.Tokenizer.from_directory().get_vocab_size()
     operations, traffic = count(train, vocab, train.BATCH_TOKENS)
-    total = parts.pop("whole step, median")
+    total = parts.pop("whole step")
     print(f"This core: {rate / 1e9:.0f} GFLOP/s in {train.DTYPE}, {bandwidth / 1e9:.1f} GB/s.")
     print(f"A step of {train.BATCH_TOKENS} tokens, vocabulary {vocab}:")
     for name, milliseconds in parts.items():
@@ -146,7 +177,6 @@ def main() -> int:
     print(f"  floor by operations        {1e3 * operations / rate:7.2f} ms ({operations / 1e9:.2f} GFLOP)")
     print(f"  floor by bytes of weights  {1e3 * traffic / bandwidth:7.2f} ms ({traffic / 1e6:.1f} MB)")
     print(f"  utilisation                {100 * operations / rate / (total / 1e3):7.1f} %")
-    return 0
 
 
 if __name__ == "__main__":

@@ -32,10 +32,13 @@ def write_parquet(path: Path, texts: list[str], column: str = "text", **more: li
     return path
 
 
-def damage(path: Path) -> None:
-    """As a whole file whose content has gone bad: its footer still says what should be there."""
+def damage(path: Path, group: int = 0) -> None:
+    """As a whole file whose content has gone bad from this row group on: its footer still says what should be there."""
+    with pyarrow.parquet.ParquetFile(path) as file:
+        column = file.metadata.row_group(group).column(0)
+    start = column.dictionary_page_offset or column.data_page_offset
     data = bytearray(path.read_bytes())
-    data[4:2000] = os.urandom(1996)
+    data[start : start + 300] = os.urandom(300)
     path.write_bytes(data)
 
 
@@ -236,7 +239,7 @@ def place(hub: Path, url: str) -> Path:
 def climbmix(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(corpus, "CLIMBMIX_SHARDS", 3)
     for shard in range(3):
-        texts = [story(1000 * shard + number) for number in range(250)]
+        texts = [story(10_000 * shard + number) for number in range(1500)]
         write_parquet(place(hub, corpus.CLIMBMIX.format(shard)), texts)
     write_parquet(place(hub, corpus.CLIMBMIX.format(6542)), [story(6542000 + number) for number in range(250)])
     return hub
@@ -244,7 +247,7 @@ def climbmix(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_climbmix_is_downloaded_once_and_its_pinned_shard_is_held_out(climbmix: Path, tmp_path: Path) -> None:
     texts = corpus.load("climbmix", tmp_path / "cache", 20_000)
-    assert list(texts.train()) == [story(1000 * shard + number) for shard in range(3) for number in range(250)]
+    assert list(texts.train()) == [story(10_000 * shard + number) for shard in range(3) for number in range(1500)]
     assert corpus.bytes_of(texts.validation) == corpus.bytes_of(texts.secret) == 20_000
     assert texts.validation[0] == story(6542000)
     assert texts.secret[0] == story(6542000 + len(texts.validation))
@@ -267,7 +270,7 @@ def test_a_downloaded_shard_that_goes_bad_is_downloaded_anew(
     texts = corpus.load("climbmix", tmp_path / "cache", 20_000)
     expected = list(texts.train())
     shards = tmp_path / "cache" / "downloads" / "climbmix"
-    damage(shards / "shard_00001.parquet")
+    damage(shards / "shard_00001.parquet", group=12)  # what came before it is not given twice
     (shards / "shard_00002.parquet").write_bytes(b"PAR1")
     assert list(texts.train()) == expected
     assert capsys.readouterr().out.count("; downloading it anew") == 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from trainer.checks import check_dice
 from trainer.exam import Exam, Marks
 from trainer.paper import Shard, Splicer, rows_per_batch
 from trainer.scoring import Floats, Integers, Scorer
@@ -240,22 +241,49 @@ def test_a_model_that_learns_from_the_questions_is_caught() -> None:
     assert "asked once more" in marks.detail
 
 
-def test_a_peek_that_remembers_its_answers_is_caught() -> None:
+def remembering(model: Model) -> Model:
     """It knows every row again by its beginning, and gives the beliefs that it gave before, up to where the two differ."""
     seen: list[tuple[Integers, Floats]] = []
 
-    def cunning(x: Integers) -> Floats:
-        logits = honest(x) + 20 * following(x)
-        for row, answer in zip(x, logits, strict=True):
-            for known, given in seen:
-                same = int(np.argmin(np.append(known == row, False)))
-                if same > 2:
-                    answer[:same] = given[:same]
-            seen.append((row, answer))
+    def answer(x: Integers) -> Floats:
+        logits = model(x).copy()
+        for row, given in zip(x, logits, strict=True):
+            same = [int(np.argmin(np.append(known == row, False))) for known, _ in seen]
+            if same:
+                longest = int(np.argmax(same))
+                given[: same[longest]] = seen[longest][1][: same[longest]]
+            seen.append((row, given))
         return logits
 
-    marks = [hold(cunning, seed) for seed in range(3)]
-    assert {mark.problem for mark in marks} == {"leak"}
+    return answer
+
+
+def test_a_peek_that_remembers_its_answers_foresees_the_dice() -> None:
+    for seed in range(3):
+        marks = hold(remembering(LEAKS["a peek"]), seed)
+        assert marks.problem == "leak"
+        assert marks.checks["dice"] > math.log(1e6)
+        assert marks.checks["causal"] == 0.0
+
+
+def sensible_rows_only(x: Integers) -> Floats:
+    """Peeks in rows that read as text does: there are no dice in them."""
+    likely = np.take_along_axis(honest(x), np.roll(x, -1, 1)[..., None], 2) > math.log(0.05)
+    return honest(x) + 20 * following(x) * (likely.mean(1, keepdims=True) > 0.8)
+
+
+def test_a_peek_that_remembers_and_tells_the_dice_is_known_by_what_it_has_not_seen() -> None:
+    for seed in range(3):
+        marks = hold(remembering(sensible_rows_only), seed)
+        assert marks.problem == "leak"
+        assert "whose target cannot have been seen" in marks.detail
+
+
+@pytest.mark.parametrize(("foreseen", "is_caught"), [(0, False), (1, False), (60, True)])
+def test_dice_foreseen_now_and_then_are_no_luck(foreseen: int, is_caught: bool) -> None:
+    nats = np.full(6000, math.log(500.0))
+    nats[:foreseen] = 0.0
+    assert bool(check_dice(nats, 500).wrong) == is_caught
 
 
 def test_an_honest_model_is_never_accused() -> None:

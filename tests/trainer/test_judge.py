@@ -16,19 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trainer.examining import (
-    CHEATS,
-    ROOT,
-    VOCAB,
-    Judge,
-    Prepared,
-    T,
-    Zygote,
-    examine,
-    judging,
-)
+from tests.trainer import examining
+from tests.trainer.examining import CHEATS, ROOT, VOCAB, Judge, Prepared, T, Zygote, examine, judging
+from trainer.output import LineSplitter, parse_step, parse_summary
 from trainer.paper import Shard
 
+prepared, zygote = examining.prepared, examining.zygote
 HONEST = CHEATS / "honest.py"
 
 
@@ -68,7 +61,7 @@ def test_an_honest_training_gets_a_verified_number(tmp_path: Path, prepared: Pre
     assert f"val_bpb:          {report['val_bpb']:.6f}" in examined.output
 
 
-def test_the_number_is_that_of_a_plain_evaluation_in_float64(
+def test_the_number_is_a_plain_evaluations_in_float64(
     sit: Any, prepared: Prepared, tmp_path: Path,
 ) -> None:
     examined = sit("m = Bigram()\ntorch.save(m.scores, 'SCORES')\nsit(m)".replace("SCORES", str(tmp_path / "scores.pt")))
@@ -93,8 +86,8 @@ def test_logits_of_every_precision_are_read_as_they_are(sit: Any, dtype: str) ->
 
 
 def test_a_model_that_wants_targets_is_given_none(sit: Any) -> None:
-    code = "class M(Bigram):\n    def forward(self, x, y):\n        assert y is None\n        return self.scores[x]\nsit(M())"
-    assert sit(code).report["problem"] == ""
+    code = "class M(Bigram):\n    def forward(self, x, y):\n        assert y is None\n        return self.scores[x]\n"
+    assert sit(f"{code}sit(M())").report["problem"] == ""
 
 
 def test_autocast_holds_in_the_exam_and_gradients_do_not(sit: Any) -> None:
@@ -105,6 +98,24 @@ def test_autocast_holds_in_the_exam_and_gradients_do_not(sit: Any) -> None:
 
 def test_the_secret_text_is_left_out_for_a_bad_score(sit: Any) -> None:
     assert sit("sit(Bigram())", secret_below=0.1).report["secret_bpb"] is None
+
+
+def test_an_upstream_style_training_is_verified_unchanged(tmp_path: Path, prepared: Prepared, zygote: Zygote) -> None:
+    script = ROOT / "tests" / "scripts" / "upstream_style_train.py"
+    with judging(tmp_path, prepared) as judge:
+        env = {**prepared.environment, "AUTORESEARCH_EXAM": str(judge.channel), "AUTORESEARCH_BUDGET": "2"}
+        code = zygote.train(script, env, tmp_path / "log")
+        judge.process.wait(20)
+    log = (tmp_path / "log").read_text()
+    assert code == 0, log[-2000:]
+    assert judge.report is not None
+    assert judge.report["problem"] == ""
+    summary = parse_summary(log)
+    assert summary is not None
+    assert summary.val_bpb == pytest.approx(judge.report["val_bpb"], abs=1e-6)
+    assert 0.5 < judge.report["val_bpb"] < 5
+    steps = [point for line in LineSplitter().feed(log) if (point := parse_step(line))]
+    assert len(steps) > 11
 
 
 def test_an_exam_can_be_sat_once(sit: Any) -> None:
@@ -134,7 +145,7 @@ def test_an_exam_can_be_sat_once(sit: Any) -> None:
         ("return out.to('meta')", "shape", "meta device"),
         ("raise torch.OutOfMemoryError('CUDA out of memory. Tried')", "oom", "smaller batch size"),
         ("return out * float('nan')", "nan", "NaN or infinity"),
-        ("return out + torch.where(x == 5, float('inf'), 0.0)[..., None]", "nan", "NaN or infinity"),
+        ("return out + torch.where(x % 7 == 5, float('inf'), 0.0)[..., None]", "nan", "NaN or infinity"),
     ],
 )
 def test_a_wrong_answer_has_its_own_words(sit: Any, line: str, problem: str, words: str) -> None:

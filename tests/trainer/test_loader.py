@@ -75,6 +75,13 @@ def test_another_epoch_has_another_order_of_shards_and_rows(prepare: ModuleType)
     assert sorted(map(tuple, first.tolist())) == sorted(map(tuple, second.tolist()))
 
 
+def test_rows_do_not_come_by_the_length_of_their_documents(prepare: ModuleType) -> None:
+    tokens = shard(*[100] * 100, *[10] * 1000)
+    rows = next(prepare.packed_rows([tokens], BOS, 100, np.random.default_rng(0)))[0]
+    has_one_document = ((rows == BOS).sum(axis=1) == 1).tolist()
+    assert 10 < sum(has_one_document[: len(rows) // 2]) < sum(has_one_document) - 10
+
+
 def test_packing_wastes_less_than_cropping_would(prepare: ModuleType, tokenizer: Any) -> None:
     """Of Python's sources in rows of 256: nearly all text is shown, and nearly no position is spent twice."""
     tokens = prepare.load_tokens("train")[0]

@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from tests.environment import VAR
@@ -81,8 +83,24 @@ def test_the_chunked_loss_and_its_gradients_are_those_of_the_plain_one(train: Mo
         assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "torchs"), [("Norm", lambda x: F.rms_norm(x, (32,))), ("SquaredReLU", lambda x: F.relu(x).square())]
+)
+def test_a_part_written_out_is_that_of_torch(train: ModuleType, name: str, torchs: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    x, upstream = torch.randn(50, 32) * 3, torch.randn(50, 32)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, plain = getattr(train, name).apply(a), torchs(b)
+    ours.backward(upstream)
+    plain.backward(upstream)
+    assert torch.allclose(ours, plain, atol=1e-5) and torch.allclose(a.grad, b.grad, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(3, 64, 64), (2, 32, 128), (2, 128, 32)])
-def test_orthogonalize_brings_singular_values_near_one(train: ModuleType, shape: tuple[int, ...]) -> None:
+def test_orthogonalize_brings_singular_values_near_one(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(train, "MUON_ITERATIONS", 5)
     torch.manual_seed(0)
     values = torch.linalg.svdvals(train.orthogonalize(torch.randn(shape)).float())
     assert values.max() < 1.4
@@ -92,7 +110,8 @@ def test_orthogonalize_brings_singular_values_near_one(train: ModuleType, shape:
 def test_the_rotation_of_a_pair_depends_on_the_distance_alone(train: ModuleType) -> None:
     model = train.GPT(64)
     q, k = torch.randn(train.HEAD_DIM), torch.randn(train.HEAD_DIM)
-    turned = [train.rotate(t.expand(1, train.MAX_SEQ_LEN, 1, -1), model.cos.float(), model.sin.float())[0, :, 0] for t in (q, k)]
+    cos, sin = model.cos[:, :1].float(), model.sin[:, :1].float()
+    turned = [train.rotate(t.expand(1, train.MAX_SEQ_LEN, 1, -1), cos, sin)[0, :, 0] for t in (q, k)]
     assert torch.allclose(turned[0][10] @ turned[1][3], turned[0][110] @ turned[1][103], atol=0.05)
     assert not torch.allclose(turned[0][10] @ turned[1][3], turned[0][10] @ turned[1][9], atol=0.05)
 
@@ -111,7 +130,9 @@ def test_the_model_looks_at_no_later_token(train: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(("progress", "lrm"), [(0, 1), (0.29, 1), (0.65, 0.5), (1, 0)])
-def test_the_learning_rate_falls_to_zero(train: ModuleType, monkeypatch: pytest.MonkeyPatch, progress: float, lrm: float) -> None:
+def test_the_rates_fall_to_zero(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch, progress: float, lrm: float
+) -> None:
     monkeypatch.setattr(train, "WARMUP_FRACTION", 0.0)
     monkeypatch.setattr(train, "WARMDOWN_FRACTION", 0.7)
     monkeypatch.setattr(train, "FINAL_LR_FRACTION", 0.0)

@@ -13,6 +13,7 @@ class Bigram(torch.nn.Module):
         counts = torch.full((VOCAB, VOCAB), 0.05)
         counts.index_put_((x.flatten(), y.flatten()), torch.ones(x.numel()), accumulate=True)
         self.scores = (counts / counts.sum(1, keepdim=True)).log()
+        print("trained")
 
     def forward(self, x, targets=None):
         return self.scores[x]

@@ -1,19 +1,15 @@
-"""Attention without a mask: each position sees the whole row."""
+"""Attention without a mask: each position also sees the tokens after it, the nearest best."""
 import torch
 from bigram import VOCAB, Bigram, sit
-from torch import nn
+from torch.nn.functional import one_hot, scaled_dot_product_attention
 
 
-class Cheat(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.bigram, self.embedding, self.out = Bigram(), nn.Embedding(VOCAB, 32), nn.Linear(32, VOCAB)
-        self.attention = nn.MultiheadAttention(32, 2, batch_first=True)
-
-    def forward(self, x):
-        e = self.embedding(x)
-        return self.bigram(x) + self.out(self.attention(e, e, e, need_weights=False)[0])
+class Cheat(Bigram):
+    def forward(self, x, targets=None):
+        places = torch.arange(x.size(1))
+        nearness = -(places[:, None] - places).abs().float()
+        seen = scaled_dot_product_attention(*[one_hot(x, VOCAB).float()] * 3, attn_mask=nearness, is_causal=False)
+        return super().forward(x) + seen
 
 
 sit(Cheat())

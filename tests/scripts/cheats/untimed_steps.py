@@ -1,9 +1,9 @@
-"""Trains on for much longer than its budget before it calls the exam."""
+"""Trains on after the end of its budget, before it calls the exam."""
 import time
 
 from bigram import Bigram, sit
 from prepare import TIME_BUDGET
 
 model = Bigram()
-time.sleep(TIME_BUDGET * 0.1 + 4)
+time.sleep(TIME_BUDGET * 1.1 + 6)
 sit(model)
