@@ -21,7 +21,7 @@ FLOORS = [
     "urls routing api management apps",
     "views",
     "consumers templatetags",
-    "tasks",
+    "tasks doctor",
     "loop",
     "activity cards charts forms forms_program inbox measures results tiles words",  # what pages are made of
     "models researcher presence signin",

@@ -39,7 +39,7 @@ def judge(
     `report` is the judge's exam.json; `startup_seconds` what the baseline needed on top of the budget before its exam,
     None where it is not known yet.
     """
-    failure = _ended_badly(result, deadline_seconds) or (_exam_failed(report, log, result) if has_exam else None)
+    failure = _ended_badly(result, deadline_seconds) or (_exam_failed(report, log, result, summary) if has_exam else None)
     failure = failure or _exited_badly(result, log)
     if failure:
         return Judged(failure=failure)
@@ -71,12 +71,14 @@ def _ended_badly(result: Result, deadline_seconds: float) -> StageError | None:
     return None
 
 
-def _exam_failed(report: Mapping[str, Any] | None, log: str, result: Result) -> StageError | None:
+def _exam_failed(
+    report: Mapping[str, Any] | None, log: str, result: Result, summary: Summary | None
+) -> StageError | None:
     """Why the exam gave no number; None when it did, or when the training crashed of its own."""
     if report is None:
         if result.exit_code:
             return None
-        if "\n---" in log and "val_bpb:" in log:
+        if summary is not None and summary.val_bpb is not None:
             return _tampered("It printed a score, but never sat the exam. Call evaluate_bpb at the end, as train.py did.")
         return StageError(Failure.NO_SCORE, f"It ended without calling evaluate_bpb, so it has no score.{_tail(log)}")
     problem, detail = report.get("problem", ""), str(report.get("detail", ""))

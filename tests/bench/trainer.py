@@ -1,6 +1,6 @@
 """make bench-trainer: the cpu preset against what the upstream's README advises for small machines, on one core.
 
-    python -m tests.bench.trainer [--seconds 60] [--seeds 5] [--vocab 512 --vocab 2048] [--noise 8]
+    python -m tests.bench.trainer [--seconds 60] [--seeds 5] [--vocab 512 --vocab 2048] [--fast] [--noise 8]
 
 --noise: also the scatter over so many seeds at the budget the preset ships with, timed and by tokens.
 
@@ -29,14 +29,24 @@ from trainer.spec import read_json
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEQ_LEN = 256
 # karpathy/autoresearch, README, "smaller machines": depth 4, width 256, 16k tokens a step, its train.py's rates (those of
-# embedding and output scaled by width, as it does), no smear, and the momentum that its first 30 steps
-# have. Its faster loss and attention are ours, in its favour.
+# embedding and output scaled by width, as it does), no smear, and the momentum that its first 30 steps have.
 UPSTREAM_SMALL = {
     "DEPTH": 4, "WIDTH": 256, "HEAD_DIM": 128, "WINDOW_PATTERN": "L", "VALUE_EMBEDDINGS": 1, "SMEAR": 0,
     "BATCH_TOKENS": 2**14, "ROW_BATCH": 16, "MATRIX_LR": 0.04, "EMBEDDING_LR": 1.04, "UNEMBEDDING_LR": 0.0069,
     "SCALAR_LR": 0.5, "WEIGHT_DECAY": 0.2, "MUON_MOMENTUM": 0.86, "MUON_ITERATIONS": 5, "MUON_BETA2": 0.95,
     "WARMUP_FRACTION": 0.0, "WARMDOWN_FRACTION": 0.5, "FINAL_LR_FRACTION": 0.0,
 }  # fmt: skip
+
+
+def upstream_small(shipped: str) -> str:
+    """train.py as a straight port of the upstream runs on a CPU: its constants, and torch's own operations.
+
+    --fast gives it our faster ones (attention, norm, activation, loss) instead: then only the constants differ.
+    """
+    plain = shipped.replace('"explicit" if DEVICE == "cpu"', '"SDPA" if DEVICE == "cpu"')
+    plain = re.sub(r'(?<!"SDPA" )if DEVICE == "cpu"|and DEVICE == "cpu"', lambda m: f"{m[0].split()[0]} False", plain)
+    assert plain.count('DEVICE == "cpu"') == 1, "train.py has other words for its CPU paths: mend upstream_small"
+    return presets.apply(plain, UPSTREAM_SMALL)
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,10 @@ def matmul_rate() -> float:
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
-def compare(vocab: int, seeds: int, seconds: int, goal: float, scratch: Path) -> list[Line]:
+def compare(vocab: int, seeds: int, seconds: int, goal: float, scratch: Path, fast: bool) -> list[Line]:
     shipped = (ROOT / "trainer" / "template" / "train.py").read_text()
-    sources = {"cpu": shipped, "upstream-small": presets.apply(shipped, UPSTREAM_SMALL)}
+    other = presets.apply(shipped, UPSTREAM_SMALL) if fast else upstream_small(shipped)
+    sources = {"cpu": shipped, "upstream-small": other}
     runs: dict[str, list[Trained]] = {name: [] for name in sources}
     for seed in range(1, seeds + 1):  # turn about, so that a slow minute of the machine meets both
         for name, source in sources.items():
@@ -139,6 +150,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--vocab", type=int, action="append")
+    parser.add_argument("--fast", action="store_true", help="our faster operations for upstream-small too")
     parser.add_argument("--noise", type=int, default=0, help="seeds of the noise, 0: not measured")
     options = parser.parse_args()
     started = time.time()
@@ -148,7 +160,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-trainer-") as folder:
         for vocab in options.vocab or [512, 2048]:
             goal = 0.65 if vocab == 512 else 0.75
-            lines += compare(vocab, options.seeds, options.seconds, goal, Path(folder))
+            lines += compare(vocab, options.seeds, options.seconds, goal, Path(folder), options.fast)
         if options.noise:
             lines += noise(options.noise, presets.PRESETS["cpu"].budget_seconds, Path(folder))
     print(f"{(time.time() - started) / 60:.0f} minutes")

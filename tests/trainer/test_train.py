@@ -55,12 +55,12 @@ def run(folder: Path, constants: dict[str, str] | None = None, **env: str) -> su
 # Parts
 
 
-@pytest.mark.parametrize("width", [1, 16, 100, 256])
+@pytest.mark.parametrize("width", [1, 16, 64, 100, 128, 256])
 def test_a_window_sees_the_last_tokens_and_no_other(train: ModuleType, width: int) -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, train.MAX_SEQ_LEN, 2, 16) for _ in range(3))
     window = train.Window(width)
-    window.bias = window.bias.float()
+    window.bias, window.near = window.bias.float(), window.near.float()
     seen = torch.ones(train.MAX_SEQ_LEN, train.MAX_SEQ_LEN, dtype=torch.bool).tril().triu(1 - width)
     expected = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), attn_mask=seen).transpose(1, 2)
     assert torch.allclose(window(q, k, v), expected, atol=1e-5)

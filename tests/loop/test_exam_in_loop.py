@@ -1,0 +1,115 @@
+"""The exam on an experiment's path: a real judge, a real sandbox, the judge's number in the row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from experiments.loop import actions, engine
+from experiments.models import Program, Run
+from experiments.states import Badge, Failure, State
+from tests.conftest import Loop
+
+CHEATS = Path(__file__).resolve().parents[1] / "scripts" / "cheats"
+BIGRAM = (CHEATS / "bigram.py").read_text()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+HONEST = "from bigram import Bigram, sit\n\nSEED = 1\nsit(Bigram())\n"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """The template's fixed files, with a model that counts pairs of tokens."""
+    folder = tmp_path / "template"
+    folder.mkdir()
+    (folder / "train.py").write_text(HONEST)
+    (folder / "program.md").write_text("# Aim\n\nLower val_bpb.\n")
+    made = actions.create_program("exam", template=folder, budget_seconds=2, grace_seconds=60)
+    made.editable = ["train.py", "bigram.py"]
+    made.save()
+    return made
+
+
+@pytest.fixture
+def bigram(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bigram.py beside train.py, as if it were of the program's own."""
+    export = engine.training.Workspace.export
+
+    def with_bigram(self, commit: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
+        export(self, commit, folder)
+        (folder / "bigram.py").write_text(BIGRAM)
+
+    monkeypatch.setattr(engine.training.Workspace, "export", with_bigram)
+
+
+def idea(text: str) -> str:
+    return f"IDEA: try\n\ntrain.py\n<<<<<<< SEARCH\n{HONEST}=======\n{text}>>>>>>> REPLACE\n"
+
+
+@pytest.fixture
+def run(program: Program, bigram: None, loop: Loop) -> Run:
+    run = actions.start_run(program, "exam", by="test", seed=3)
+    loop.finish(run, 1)
+    return run
+
+
+def second(run: Run, loop: Loop, answers: Callable[..., object], text: str):  # type: ignore[no-untyped-def]
+    answers(idea(text))
+    run.max_experiments = 2
+    run.save()
+    loop.until(run, lambda: run.experiments.filter(number=1).exclude(state__in=["proposing", "ready", "training"]).exists())
+    return run.experiments.get(number=1)
+
+
+def test_the_judges_number_is_the_baselines_score(run: Run) -> None:
+    baseline = run.experiments.get(number=0)
+    assert baseline.state == State.KEPT, baseline.detail
+    assert baseline.badges == [Badge.VERIFIED]
+    assert baseline.score == baseline.exam["val_bpb"]
+    assert baseline.exam["version"] == "bpb/1" and baseline.exam["after_seconds"] > 0
+    assert baseline.sandbox in {"bubblewrap", "limits"}
+    assert baseline.secret_score is not None and "secret_bpb" not in baseline.exam
+    assert run.startup_seconds is not None
+
+
+def test_a_printed_score_without_an_exam_fails_as_tampered(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    tried = second(run, loop, answers, "print('---')\nprint('val_bpb: 0.5')\n")
+    assert (tried.state, tried.reason) == (State.FAILED, Failure.TAMPERED)
+    assert tried.badges == [Badge.TAMPERED] and tried.score is None
+    assert "never sat the exam" in tried.detail
+
+
+def test_a_new_seed_alone_is_never_kept(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    tried = second(run, loop, answers, HONEST.replace("SEED = 1", "SEED = 2"))
+    assert tried.state == State.DISCARDED
+    assert Badge.SEED_ONLY in tried.badges and "only a seed" in tried.detail
+
+
+def test_a_gain_beyond_anything_seen_waits_for_a_person(run: Run, loop: Loop, answers, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    baseline = run.experiments.get(number=0)
+    type(baseline).objects.filter(pk=baseline.pk).update(score=baseline.score * 2)
+    tried = second(run, loop, answers, HONEST + "# the same, and half the score of the baseline\n")
+    assert tried.state == State.CONFIRMING
+    assert Badge.IMPLAUSIBLE in tried.badges and "beyond anything seen" in tried.detail
+
+
+def test_training_longer_than_the_budget_is_never_kept(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    baseline = run.experiments.get(number=0)
+    type(baseline).objects.filter(pk=baseline.pk).update(exam={**baseline.exam, "after_seconds": 2.0})
+    tried = second(run, loop, answers, HONEST.replace("sit(", "import time\ntime.sleep(6)\nsit("))
+    assert tried.state == State.DISCARDED
+    assert Badge.OVERTIME in tried.badges and "longer than the budget" in tried.detail
+
+
+def test_the_secret_score_is_in_no_prompt(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    baseline = run.experiments.get(number=0)
+    tried = second(run, loop, answers, HONEST + "# again\n")
+    assert baseline.secret_score is not None and tried.prompt
+    assert f"{baseline.secret_score:.4f}"[:6] not in json.dumps(tried.prompt)
+
+
+def test_the_validation_text_is_prepared_once_for_all(run: Run) -> None:
+    assert list(Path(settings.DATA_DIR).glob("stdlib-*/held_out/val.bin"))

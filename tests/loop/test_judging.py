@@ -1,0 +1,108 @@
+"""From what a training left to its score, badges, or the reason why there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from experiments.loop.judging import Judged, implausible, is_overtime, is_seed_only, judge
+from experiments.states import Badge, Failure
+from trainer.output import parse_summary
+from trainer.spec import Result
+
+SUMMARY = "---\nval_bpb:          1.234567\n"
+GOOD = {"val_bpb": 1.2345671, "secret_bpb": 1.3, "problem": "", "detail": ""}
+
+
+def of(log: str = SUMMARY, report: dict[str, Any] | None = None, has_exam: bool = True, **result: Any) -> Judged:
+    facts = {"ended": "exit", "exit_code": 0, "seconds": 30.0, "exam_after_seconds": 25.0, **result}
+    return judge(
+        Result(**facts), log, parse_summary(log), report, has_exam=has_exam, metric="val_bpb", budget_seconds=20,
+        deadline_seconds=120, startup_seconds=3.0,
+    )
+
+
+def test_the_judges_number_is_the_score() -> None:
+    assert of(report=GOOD) == Judged(1.2345671, 1.3, (Badge.VERIFIED,))
+
+
+def test_a_training_that_prints_nothing_still_has_its_score() -> None:
+    assert of("", GOOD).score == 1.2345671
+
+
+def test_a_metric_of_ones_own_is_self_reported() -> None:
+    assert of(has_exam=False) == Judged(1.234567, None, (Badge.SELF_REPORTED,))
+
+
+@pytest.mark.parametrize(
+    ("log", "report", "result", "reason", "words"),
+    [
+        (SUMMARY, None, {}, Failure.TAMPERED, "never sat the exam"),
+        ("step 1", None, {}, Failure.NO_SCORE, "without calling evaluate_bpb"),
+        ("---\nval_bpb: 1.1\n", GOOD, {}, Failure.TAMPERED, "printed 1.100000, the judge measured 1.234567"),
+        (SUMMARY, GOOD, {"tampered": ["prepare.py"]}, Failure.TAMPERED, "prepare.py"),
+        ("", {"val_bpb": None, "problem": "leak", "detail": "looks ahead"}, {"exit_code": 1}, Failure.LEAK, "looks ahead"),
+        ("", {"val_bpb": None, "problem": "nan", "detail": "no numbers"}, {"exit_code": 1}, Failure.NAN, "no numbers"),
+        ("", {"val_bpb": None, "problem": "timeout", "detail": "batch 3"}, {"exit_code": 1}, Failure.TIMEOUT, "batch 3"),
+        ("", {"val_bpb": None, "problem": "oom", "detail": "smaller"}, {"exit_code": 1}, Failure.OOM, "smaller"),
+        ("", {"val_bpb": None, "problem": "shape", "detail": "(8, 4)"}, {"exit_code": 1}, Failure.NO_SCORE, "(8, 4)"),
+        ("ValueError: x", {"val_bpb": None, "problem": "unfinished"}, {"exit_code": 1}, Failure.CRASH, "ValueError: x"),
+        ("CUDA out of memory", {"val_bpb": None, "problem": "unfinished"}, {"exit_code": 1}, Failure.OOM, "out of memory"),
+        ("", {"val_bpb": None, "problem": "unfinished", "detail": "ended in it"}, {}, Failure.NO_SCORE, "ended in it"),
+        ("", None, {"ended": "timeout", "exit_code": None}, Failure.TIMEOUT, "120 s"),
+        ("", None, {"ended": "disk_full", "exit_code": None, "detail": "full"}, Failure.DISK_FULL, "Free some space"),
+        ("boom", None, {"exit_code": 1}, Failure.CRASH, "boom"),
+    ],
+)
+def test_each_way_to_fail_has_its_reason_and_words(
+    log: str, report: dict[str, Any] | None, result: dict[str, Any], reason: Failure, words: str
+) -> None:
+    judged = of(log, report, **result)
+    assert judged.failure is not None and judged.score is None
+    assert judged.failure.reason == reason
+    assert words in judged.failure.detail
+
+
+@pytest.mark.parametrize(
+    ("after", "startup", "late"), [(27, 3.0, False), (27.1, 3.0, True), (99, None, False), (None, 3.0, False)]
+)
+def test_overtime_is_by_the_clock_outside(after: float | None, startup: float | None, late: bool) -> None:
+    assert is_overtime(after, 20, startup) is late
+
+
+def test_overtime_keeps_the_score_and_wears_the_badge() -> None:
+    judged = of(report=GOOD, exam_after_seconds=40.0)
+    assert judged.score is not None and Badge.OVERTIME in judged.badges
+
+
+@pytest.mark.parametrize(
+    ("diff", "only"),
+    [
+        ("--- a\n+++ b\n-SEED = 42\n+SEED = 7\n", True),
+        ("-torch.manual_seed(1)\n+torch.manual_seed(2)\n", True),
+        ("-SEED = 42\n+SEED = 7\n-LR = 0.1\n+LR = 0.2\n", False),
+        ("-SEED = 42\n+SEED = hash(1)\n", False),
+        ("+SEED = 42\n", False),
+        ("", False),
+    ],
+)
+def test_a_change_of_nothing_but_the_seed_is_seen(diff: str, only: bool) -> None:
+    assert is_seed_only(diff) is only
+
+
+@pytest.mark.parametrize(
+    ("score", "best", "gains", "mfu", "words"),
+    [
+        (1.9, 2.0, [], None, ""),
+        (1.55, 2.0, [], None, "beyond anything seen"),
+        (1.55, 2.0, [0.1], None, ""),  # five times the largest gain so far
+        (0.04, 0.045, [], None, "no text is as predictable"),
+        (1.99, 2.0, [], 120.0, "120% of the device"),
+    ],
+)
+def test_what_cannot_be_waits_for_a_person(
+    score: float, best: float, gains: list[float], mfu: float | None, words: str
+) -> None:
+    found = implausible(score, best, gains, mfu)
+    assert words in found and bool(found) is bool(words)

@@ -1,0 +1,74 @@
+"""Presets: each fits train.py and itself; the one that is picked is in the first commit and the recipe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from trainer import presets
+
+SOURCE = (Path(__file__).resolve().parents[2] / "trainer" / "template" / "train.py").read_text()
+
+
+def constant(source: str, name: str) -> str:
+    found = re.search(rf"(?m)^{name} = (\S+)", source)
+    assert found, name
+    return found[1]
+
+
+@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=presets.PRESETS)
+def test_a_preset_fits_train_py_and_itself(preset: presets.Preset) -> None:
+    source = presets.apply(SOURCE, preset.constants)
+    compile(source, preset.name, "exec")
+    names = ("WIDTH", "HEAD_DIM", "BATCH_TOKENS", "ROW_BATCH", "SHORT_WINDOW")
+    number = {name: int(constant(source, name)) for name in names}
+    assert number["WIDTH"] % number["HEAD_DIM"] == 0
+    assert number["BATCH_TOKENS"] % (number["ROW_BATCH"] * preset.seq_len) == 0
+    assert number["SHORT_WINDOW"] <= preset.seq_len
+    for name, value in preset.constants.items():
+        assert constant(source, name).strip('"') == str(value)
+
+
+def test_apply_keeps_everything_else() -> None:
+    changed = presets.apply(SOURCE, {"DEPTH": 12, "WINDOW_PATTERN": "SSL"})
+    lines = [(a, b) for a, b in zip(SOURCE.splitlines(), changed.splitlines(), strict=True) if a != b]
+    assert [b.split("  #")[0] for _, b in lines] == ["DEPTH = 12", 'WINDOW_PATTERN = "SSL"']
+    assert all(a.split("  #")[1] == b.split("  #")[1] for a, b in lines)
+
+
+def test_an_unknown_constant_is_refused() -> None:
+    with pytest.raises(KeyError, match="NO_SUCH"):
+        presets.apply(SOURCE, {"NO_SUCH": 1})
+
+
+def test_the_cpu_preset_is_train_py_as_it_stands() -> None:
+    assert presets.apply(SOURCE, presets.PRESETS["cpu"].constants) == SOURCE
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        (("NVIDIA H100 80GB HBM3", 80 * 2**30), "h100"),
+        (("NVIDIA GeForce RTX 4090", 24 * 2**30), "gpu-24gb"),
+        (("NVIDIA GeForce RTX 3070", 8 * 2**30), "gpu-8gb"),
+    ],
+)
+def test_the_memory_of_a_gpu_decides(monkeypatch: pytest.MonkeyPatch, gpu: tuple[str, int], expected: str) -> None:
+    monkeypatch.setattr(presets, "_first_gpu", lambda: gpu)
+    name, why = presets.detect()
+    assert name == expected and gpu[0] in why
+
+
+@pytest.mark.django_db
+def test_a_new_program_has_the_presets_constants_and_recipe() -> None:
+    from experiments.loop import actions
+    from experiments.loop.workspace import Workspace
+
+    program = actions.create_program("stories", preset="gpu-8gb")
+    source = Workspace(program.repo).read("refs/heads/main", ["train.py"])["train.py"]
+    preset = presets.PRESETS["gpu-8gb"]
+    assert constant(source, "DEPTH") == str(preset.constants["DEPTH"])
+    assert (program.preset, program.dataset, program.vocab_size, program.seq_len) == ("gpu-8gb", "tinystories", 2048, 512)
+    assert program.budget_seconds == 300
