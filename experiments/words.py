@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from experiments.states import Failure, Kind, State
+from typing import Any
+
+from experiments.states import Badge, Failure, Kind, State
+from trainer.presets import PRESETS
 
 FAILURES: dict[str, str] = {
     Failure.BAD_PATCH: "The edit could not be applied to the files.",
@@ -37,6 +40,27 @@ RELATIONS: dict[str, str] = {  # of an experiment to its subject
     Kind.REPEAT: "repeats",
     Kind.IDEA: "repairs",
 }
+BADGES: dict[str, str] = {
+    Badge.VERIFIED: "The score is the judge's: measured by a process that runs none of the edited code.",
+    Badge.SELF_REPORTED: "The score is what the training printed: its program brings a metric of its own.",
+    Badge.TAMPERED: "What it printed, or the fixed files, are not what they should be.",
+    Badge.LEAK: "The model saw what it was to predict, or learned during the exam.",
+    Badge.OVERTIME: "It trained longer than the budget, by the clock outside. Never kept.",
+    Badge.SEED_ONLY: "It changes nothing but a seed. Never kept.",
+    Badge.IMPLAUSIBLE: "Better than anything seen: a person looks before anything is built on it.",
+}
+_BADGE_TONES = {Badge.VERIFIED: "kept", Badge.SELF_REPORTED: "", Badge.TAMPERED: "failed", Badge.LEAK: "failed"}
+SANDBOX = {
+    "bubblewrap": "sealed: no network, no validation text",
+    "limits": "limits only: it could read what you can read",
+}
+CHECKS: dict[str, str] = {  # of the judge's report, with their unit
+    "causal": "looks ahead, largest change (nats)",
+    "ahead_bpb": "looks ahead, worth (bpb)",
+    "repeat": "asked again, largest change (nats)",
+    "learned_bpb": "learned in the exam, worth (bpb)",
+    "last_sigmas": "last position, standard errors",
+}
 _BEFORE = {State.PROPOSING, State.REVIEWING, State.READY}
 _BY_US: dict[str, str] = {
     Kind.BASELINE: "the baseline is the program as it stands",
@@ -54,6 +78,33 @@ def outcome(state: State, reason: str) -> str:
     if state == State.CANCELLED and reason == "rejected":
         return "Rejected before it trained. The researcher sees the reason."
     return STATES[state]
+
+
+def badge_tone(badge: str) -> str:
+    """The state whose colour the badge wears: "kept" good, "failed" bad, "paused" a warning, "" neutral."""
+    return _BADGE_TONES.get(Badge(badge), "paused") if badge in BADGES else ""
+
+
+def preset(name: str) -> str:
+    return PRESETS[name].summary if name in PRESETS else ""
+
+
+def exam_facts(exam: dict[str, Any], sandbox: str) -> list[tuple[str, str]]:
+    """(label, value) of the judge's report, as a person reads them."""
+    facts = []
+    if exam:
+        facts = [
+            ("metric", str(exam.get("version", ""))),
+            ("text", f"{exam.get('dataset', '')}, {exam.get('bytes', 0):,} bytes"),
+            ("its hash", str(exam.get("validation_hash", ""))[:12]),
+            ("exam", f"{exam.get('seconds') or 0.0:.1f} s, {exam.get('batches', 0)} batches"),
+        ]
+        if exam.get("after_seconds") is not None:
+            facts.append(("began after", f"{exam['after_seconds']:.1f} s, by the clock outside"))
+        facts += [(CHECKS[name], f"{value:.3g}") for name, value in (exam.get("checks") or {}).items() if name in CHECKS]
+    if sandbox:
+        facts.append(("sandbox", SANDBOX.get(sandbox, sandbox)))
+    return facts
 
 
 def failure(reason: str) -> str:

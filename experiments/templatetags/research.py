@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from experiments import inbox
+from experiments import inbox, words
 from experiments.models import Experiment
 from experiments.states import LIVE, Failure, RunState, State
 
@@ -153,3 +153,20 @@ def steps(experiment: Experiment) -> list[tuple[str, str]]:
     """(word, done | now | next) for each of the five steps."""
     at = _STEP_OF.get(State(experiment.state), len(STEPS))
     return [(word, "done" if i < at else "now" if i == at else "next") for i, word in enumerate(STEPS)]
+
+
+@register.filter
+def badge_words(badge: str) -> str:
+    """What a badge of a score means."""
+    return words.BADGES.get(badge, "")
+
+
+@register.filter
+def badge_tone(badge: str) -> str:
+    return words.badge_tone(badge)
+
+
+@register.filter
+def preset_words(preset: str) -> str:
+    """What a preset is for."""
+    return words.preset(preset)

@@ -23,7 +23,7 @@ from experiments.models import stream as streams
 from experiments.states import Kind, State, StateError
 from experiments.views.answers import act, by, refuse
 
-PARTS = {"head", "curve", "facts", "changes", "log-note", "reply-note", "asked", "history"}
+PARTS = {"head", "curve", "facts", "exam", "changes", "log-note", "reply-note", "asked", "history"}
 LINEAGE = 12  # ancestors shown
 
 
@@ -73,6 +73,8 @@ def _context(experiment: Experiment) -> dict[str, Any]:
             metric=run.program.metric,
             lower_is_better=run.program.lower_is_better,
         ),
+        "exam_facts": words.exam_facts(experiment.exam, experiment.sandbox),
+        "secret_is_shown": experiment.secret_score is not None and experiment.state in {State.KEPT, State.REVERTED},
         "files": files,
         "added": sum(file.added for file in files),
         "removed": sum(file.removed for file in files),

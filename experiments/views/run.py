@@ -72,7 +72,8 @@ def _head(run: Run) -> dict[str, Any]:
     modes = [(mode.value, mode.value.replace("_", " ").capitalize()) for mode in Mode]
     limited = run.state != RunState.ACTIVE and run.limit_reached() is not None
     finishing = run.experiments.filter(state__in=_FINISHED_FIRST) if run.state == RunState.PAUSED else []
-    return {"modes": modes, "limited": limited, "finishing": finishing}
+    last = run.experiments.exclude(sandbox="").order_by("-trained_at").values_list("sandbox", flat=True).first()
+    return {"modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits"}
 
 
 def _tiles(run: Run) -> dict[str, Any]:

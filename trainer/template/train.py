@@ -188,7 +188,7 @@ class Window(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k, v (B, T, H, D); returns the same shape."""
-        B, T, H, D = q.shape
+        T = q.size(1)
         if FLASH:
             return FLASH(q, k, v, causal=True, window_size=(self.width - 1, 0))
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
