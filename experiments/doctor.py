@@ -1,8 +1,14 @@
-"""What `manage.py doctor` looks at: one small check a line, each with the next step. None imports torch, none waits long."""
+"""What `manage.py doctor` looks at: small checks, each with the next step. None imports torch, none waits without end.
+
+They look only: nothing is prepared, migrated or started that stays.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,17 +18,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from experiments.loop import devices, training
+from experiments.management.processes import redis_command
 from experiments.models import Program
 from trainer import channel, launch, presets, sandbox
-from trainer.spec import ExamSpec, write_json
+from trainer.spec import ExamSpec, read_json, write_json
 
 OK, COULD_BE_BETTER, BROKEN = "✓", "!", "✗"
 SECONDS = 60  # for a process that a check starts
+CONNECT_SECONDS = 10
 LOW_DISK_GB = 5.0
+GIT = (2, 38)  # `merge-tree --write-tree`, by which a commit in the middle is reverted
+REPORT = "Please report this with the whole line."
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY", "GROQ_API_KEY", "OPENROUTER_API_KEY",
         "DEEPSEEK_API_KEY", "XAI_API_KEY", "AZURE_API_KEY")  # fmt: skip
 ASK_TORCH = """
@@ -55,86 +65,152 @@ class Torch:
 
 def run_all() -> Iterator[Check]:
     """Every check, in the order a training needs what they look at. One that breaks is a broken check, never a traceback."""
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_SECONDS))  # PostgreSQL's own is minutes
     for check in CHECKS:
         try:
             yield from check()
         except Exception as error:  # the edge: whatever is wrong with this machine is the answer
             name = check.__name__.replace("_", " ")
-            yield Check(name, BROKEN, f"{type(error).__name__}: {error}"[:300], "Please report this with the whole line.")
+            yield Check(name, BROKEN, _one_line(f"{type(error).__name__}: {error}"), REPORT)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def _run(command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env={**os.environ, **env}, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+    )
 
 
 def python_and_torch() -> Iterator[Check]:
-    done = subprocess.run([sys.executable, "-c", ASK_TORCH], capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = _run([sys.executable, "-c", ASK_TORCH])
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:]
-        yield Check("torch", BROKEN, " ".join(last)[:200], "make setup")
+        words = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        yield Check("torch", BROKEN, _one_line(f"Python {platform.python_version()}, but no torch: {words}"), "make setup")
+        yield _device(None)
         return
-    version, device, *flags = done.stdout.strip().split("|")
+    version, device, *flags = done.stdout.strip().splitlines()[-1].split("|")
     torch = Torch(version, device, *(flag == "1" for flag in flags))
-    yield Check("torch", OK, f"{torch.version}, Python {sys.version.split()[0]}")
+    yield Check("torch", OK, f"{torch.version}, Python {platform.python_version()}")
     yield _device(torch)
     if torch.cuda:
         yield _compile(torch)
     yield _attention(torch)
 
 
-def _device(torch: Torch) -> Check:
-    preset, why = presets.detect()
-    names = ", ".join(devices.names())
-    if preset.startswith(("gpu", "h100")) and not torch.cuda:
-        words = f"{why}, but this torch sees no GPU: trainings would run on the CPU"
-        return Check("device", BROKEN, words, "install a torch built for CUDA into .venv, and see that nvidia-smi works")
-    cores = f", {os.cpu_count()} cores" if torch.device == "cpu" else ""
-    return Check("device", OK, f"{torch.device}{cores}; trains on {names}; preset {settings.PRESET or preset} ({why})")
+def _device(torch: Torch | None) -> Check:
+    """What this machine has, by NVML, and whether torch can use it."""
+    detected, why = presets.detect()
+    preset = presets.PRESETS[settings.PRESET or detected]
+    words = f"{why}; {os.cpu_count()} cores; preset {preset.name}; trains on {', '.join(devices.names())}"
+    if torch is None:
+        return Check("device", COULD_BE_BETTER, words, "torch first: make setup")
+    if detected not in {"cpu", "mps"} and not torch.cuda:
+        step = "install a torch built for CUDA: see https://pytorch.org/get-started/locally"
+        return Check("device", BROKEN, f"{why}, but torch {torch.version} sees no GPU and would train on the CPU", step)
+    if detected == "mps" and torch.device != "mps":
+        return Check("device", BROKEN, f"{why}, but this torch does not see it (macOS 12.3 or newer?)", "make setup")
+    return Check("device", OK, f"{words}; torch sees {torch.device}")
 
 
 def _compile(torch: Torch) -> Check:
     if torch.triton:
-        return Check("compile", OK, "triton is there: torch.compile is used")
+        return Check("compile", OK, "triton is there for torch.compile")
     return Check("compile", BROKEN, "triton is missing, which torch.compile needs on CUDA", ".venv/bin/pip install triton")
 
 
 def _attention(torch: Torch) -> Check:
+    """What train.py's load_flash and what follows it choose."""
     if not torch.cuda:
-        return Check("attention", OK, "explicit product on a CPU, SDPA on Apple silicon; torch.compile is not used")
-    if torch.hopper and not torch.kernels:
-        words = "SDPA and FlexAttention; FlashAttention 3 would be faster on this card"
-        return Check("attention", COULD_BE_BETTER, words, ".venv/bin/pip install kernels")
-    return Check("attention", OK, "FlashAttention 3" if torch.hopper else "SDPA and FlexAttention")
+        return Check("attention", OK, "SDPA" if torch.device == "mps" else "explicit product; no torch.compile on a CPU")
+    if not torch.hopper:
+        return Check("attention", OK, "SDPA, and FlexAttention for short windows")
+    if not torch.kernels:
+        words = "SDPA and FlexAttention; FlashAttention 3 should be faster on this card"
+        return Check("attention", COULD_BE_BETTER, words, ".venv/bin/pip install kernels; then docs/trainer.md, Sandbox")
+    if not _training_reads(os.environ.get("HF_HOME", "")):
+        words = "kernels is there, but a training cannot read what it fetches"
+        return Check("attention", COULD_BE_BETTER, words, "HF_HOME and AUTORESEARCH_SANDBOX_READ: docs/trainer.md, Sandbox")
+    return Check("attention", OK, f"FlashAttention 3, if it was fetched to {os.environ['HF_HOME']}")
+
+
+def _training_reads(folder: str) -> bool:
+    return bool(folder) and (
+        settings.SANDBOX == "off" or any(Path(folder).is_relative_to(path) for path in settings.SANDBOX_READ)
+    )
+
+
+def wanted_data() -> list[launch.Data]:
+    """Of the programs; before there is one, of this machine's preset."""
+    try:
+        wanted = {training.data_of(program) for program in Program.objects.all() if program.has_exam}
+    except DatabaseError:  # not migrated, or away: `database` says so
+        wanted = set()
+    preset = presets.PRESETS[settings.PRESET or presets.detect()[0]]
+    default = launch.Data(Path(settings.DATA_DIR), preset.dataset, preset.vocab_size, preset.seq_len)
+    return sorted(wanted or {default}, key=str)
 
 
 def data_sets() -> Iterator[Check]:
-    """Of the default program and of those that are there: prepared, and the tokenizer fits."""
-    is_made = Program._meta.db_table in connection.introspection.table_names()
-    wanted = {training.data_of(program) for program in Program.objects.all() if program.has_exam} if is_made else set()
-    cpu = presets.PRESETS["cpu"]
-    wanted = wanted or {launch.Data(Path(settings.DATA_DIR), cpu.dataset, cpu.vocab_size, cpu.seq_len)}
-    for data in sorted(wanted, key=str):
-        command = [sys.executable, str(launch.TEMPLATE / "prepare.py"), "--check"]
-        env = {**os.environ, **data.environment()}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
-        words = f"{data.dataset}, vocabulary {data.vocab_size}, context {data.seq_len}"
-        if done.returncode == 0:
-            yield Check("data", OK, f"{words}: prepared, and the tokenizer fits")
-        else:
-            yield Check("data", COULD_BE_BETTER, f"{words}: not prepared yet", "the first training does it")
+    for data in wanted_data():
+        yield _prepared(data)
+
+
+def _prepared(data: launch.Data) -> Check:
+    """Whether the files are there and whole, and the tokenizer has the tokens that the data were made with."""
+    done = _run([*_prepare_command(), "--check"], **data.environment())
+    words = f"{data.dataset}, vocabulary {data.vocab_size}, context {data.seq_len}"
+    said = done.stdout + done.stderr
+    if done.returncode:
+        mark = COULD_BE_BETTER if "Missing:" in said else BROKEN
+        why = "not prepared yet; the first training does it" if "Missing:" in said else said.strip().splitlines()[-1]
+        return Check("data", mark, _one_line(f"{words}: {why}"), _prepare_line(data))
+    folder = _folder(data)
+    has, expected = _tokens(folder), (read_json(folder / "meta.json") or {}).get("vocab_size")
+    if has != expected:
+        why = f"the tokenizer has {has} tokens, the data were made with {expected}"
+        return Check("data", BROKEN, f"{words}: {why}", f"rm -r {shlex.quote(str(folder))}; {_prepare_line(data)}")
+    return Check("data", OK, f"{words}: prepared, the tokenizer's {has} tokens fit; {folder}")
+
+
+def _prepare_command() -> list[str]:
+    return [sys.executable, str(launch.TEMPLATE / "prepare.py")]
+
+
+def _prepare_line(data: launch.Data) -> str:
+    """What to type to prepare it."""
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in data.environment().items()),
+                     shlex.join(_prepare_command())])  # fmt: skip
+
+
+def _folder(data: launch.Data) -> Path:
+    return Path(_run([*_prepare_command(), "--where"], **data.environment()).stdout.strip())
+
+
+def _tokens(folder: Path) -> int:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    return len(tokenizer["tokens"]) + len(tokenizer["special"])
 
 
 def judge() -> Iterator[Check]:
-    """The judge starts, reads the held-out text and makes its channel."""
-    cpu = presets.PRESETS["cpu"]
-    data = launch.Data(Path(settings.DATA_DIR), cpu.dataset, cpu.vocab_size, cpu.seq_len)
+    """It starts, reads the held-out text and makes its channel, as before each training."""
+    data = next((data for data in wanted_data() if _prepared(data).mark == OK), None)
+    if data is None:
+        yield Check("judge", COULD_BE_BETTER, "not tried: it needs prepared data", "prepare the data, then doctor again")
+        return
     with tempfile.TemporaryDirectory(prefix="autoresearch-doctor-") as folder:
         workspace = Path(folder)
-        exam = ExamSpec(str(launch.prepare(data)), data.seq_len, 10.0, None, str(workspace / "exam"))
+        exam = ExamSpec(str(_folder(data)), data.seq_len, 10.0, None, str(channel.choose_folder(workspace)))
         write_json(workspace / "spec.json", {"exam": asdict(exam)})
         try:
             with channel.Channel(workspace, exam) as opened:
                 opened.wait_ready(lambda: False)
         except channel.JudgeFailed as error:
-            yield Check("judge", BROKEN, str(error)[:300], "Please report this with the whole line.")
+            yield Check("judge", BROKEN, _one_line(str(error)), REPORT)
             return
-    yield Check("judge", OK, "starts, and has the held-out text")
+    yield Check("judge", OK, f"starts, and has the held-out text of {data.dataset}")
 
 
 def sandbox_level() -> Iterator[Check]:
@@ -152,49 +228,72 @@ def sandbox_level() -> Iterator[Check]:
 
 def disk() -> Iterator[Check]:
     free = shutil.disk_usage(Path(settings.VAR_DIR)).free / 1e9
-    mark = OK if free >= LOW_DISK_GB else COULD_BE_BETTER
-    yield Check("disk", mark, f"{free:.0f} GB free under {settings.VAR_DIR}", "" if mark == OK else "free some space")
+    words = f"{free:.1f} GB free under {settings.VAR_DIR}"
+    if free >= LOW_DISK_GB:
+        yield Check("disk", OK, words)
+    else:
+        yield Check("disk", COULD_BE_BETTER, words, "free some space, or set AUTORESEARCH_VAR to a folder on a larger disk")
 
 
 def git() -> Iterator[Check]:
-    done = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10, check=False)
-    version = done.stdout.strip().removeprefix("git version ")
-    new_enough = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= (2, 38)
-    if new_enough:
+    step = f"install git {'.'.join(map(str, GIT))} or newer"
+    if shutil.which("git") is None:
+        yield Check("git", BROKEN, "not installed", step)
+        return
+    version = _run(["git", "--version"]).stdout.strip().removeprefix("git version ")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= GIT:
         yield Check("git", OK, version)
     else:
-        yield Check("git", BROKEN, f"{version}: 2.38 or newer is needed to revert a commit mid-chain", "upgrade git")
+        yield Check("git", BROKEN, f"{version} is too old to revert a commit", step)
 
 
 def database() -> Iterator[Check]:
-    executor = MigrationExecutor(connection)
-    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        step = "start it, or mend DATABASE_URL" if os.environ.get("DATABASE_URL") else "see that the folder can be written"
+        yield Check("database", BROKEN, _one_line(f"{connection.vendor} does not answer: {error}"), step)
+        return
     if missing:
-        words = f"{connection.vendor}: {len(missing)} migrations are not applied"
-        yield Check("database", COULD_BE_BETTER, words, "make run does it, or: manage.py migrate")
+        words = f"{connection.vendor}: {len(missing)} migrations are not applied; `make run` does it"
+        yield Check("database", COULD_BE_BETTER, words, ".venv/bin/python manage.py migrate")
     else:
-        yield Check("database", OK, connection.vendor)
+        yield Check("database", OK, f"{connection.vendor}, migrated")
 
 
 def redis() -> Iterator[Check]:
-    if not os.environ.get("REDIS_URL"):
-        yield Check("redis", OK, "a private server, started by `make run`")
+    if os.environ.get("REDIS_URL"):
+        yield _given_redis()
         return
+    try:
+        name, command = redis_command(Path(settings.REDIS_SOCKET))
+        done = _run([command[0], "--version"])
+    except (ImportError, OSError) as error:
+        yield Check("redis", BROKEN, _one_line(f"no server to start: {error}"), "make setup, or set REDIS_URL")
+        return
+    if done.returncode:
+        words = _one_line(f"{name} does not run: {done.stderr}")
+        yield Check("redis", BROKEN, words, "install redis-server, or set REDIS_URL")
+    else:
+        yield Check("redis", OK, f"{name}; `make run` starts a private one")
+
+
+def _given_redis() -> Check:
     from redis import Redis, RedisError
 
     try:
-        Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5, socket_connect_timeout=5).ping()
-    except (RedisError, ValueError) as error:
-        yield Check("redis", BROKEN, f"REDIS_URL does not answer: {error}"[:200], "start it, or unset REDIS_URL")
-        return
-    yield Check("redis", OK, "REDIS_URL answers")
+        Redis.from_url(settings.REDIS_URL, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS).ping()
+    except (RedisError, OSError, ValueError) as error:
+        return Check("redis", BROKEN, _one_line(f"REDIS_URL does not answer: {error}"), "start it, or unset REDIS_URL")
+    return Check("redis", OK, "REDIS_URL answers")
 
 
 def llm_key() -> Iterator[Check]:
     names = [name for name in KEYS if os.environ.get(name)]
-    yield Check("LLM key", OK, ", ".join(names) if names else "none is set; the built-in sweep needs none")
+    yield Check("LLM key", OK, ", ".join(names) if names else "none; the built-in sweep needs none")
 
 
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
-    python_and_torch, data_sets, judge, sandbox_level, disk, git, database, redis, llm_key,
+    python_and_torch, database, data_sets, judge, sandbox_level, disk, git, redis, llm_key,
 )

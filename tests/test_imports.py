@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports from its own floor and from those below. From the top:
 FLOORS = [
-    "urls routing api management apps",
+    "urls routing api management apps doctor",
     "views",
     "consumers templatetags",
-    "tasks doctor",
+    "tasks",
     "loop",
     "activity cards charts forms forms_program inbox measures results tiles words",  # what pages are made of
     "models researcher presence signin",

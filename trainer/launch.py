@@ -25,7 +25,7 @@ VISIBLE = ("train", "tokenizer.json", "meta.json")  # of prepared data; held_out
 STDLIB = "stdlib"  # the data set that lies in every Python's own folder, too
 LOG_CAP_BYTES = 4_000_000
 # What of our environment a training may see. No key, no URL of ours.
-PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "AUTORESEARCH_THREADS", "SYSTEMROOT")
+PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "AUTORESEARCH_THREADS", "SYSTEMROOT")
 
 _prepared: dict[tuple[str, ...], Path] = {}
 _preparing = threading.Lock()

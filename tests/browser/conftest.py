@@ -36,7 +36,7 @@ def session(here: Installation, browser: Browser) -> Any:
 @pytest.fixture
 def context(browser: Browser, session: Any) -> Iterator[BrowserContext]:
     context = browser.new_context(storage_state=session, viewport={"width": 1440, "height": 1000})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(90_000)  # a baseline of 20 s comes before the first idea, and the machine may be busy
     yield context
     context.close()
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 
 from experiments import doctor
+from trainer import launch, presets
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(180)]
 
@@ -19,18 +28,131 @@ def run() -> tuple[str, int]:
     return out.getvalue(), int(ended.value.code or 0)
 
 
-def test_each_part_has_its_line_on_this_machine() -> None:
+def of_the_cpu_preset(cache_dir: Path) -> launch.Data:
+    cpu = presets.PRESETS["cpu"]
+    return launch.Data(cache_dir, cpu.dataset, cpu.vocab_size, cpu.seq_len)
+
+
+@pytest.fixture
+def prepared(settings, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
+    """A copy of prepared data, for a test to break."""
+    made = launch.prepare(of_the_cpu_preset(Path(settings.DATA_DIR)))
+    settings.PRESET, settings.DATA_DIR = "cpu", tmp_path
+    shutil.copytree(made, tmp_path / made.name)
+    return tmp_path / made.name
+
+
+def test_each_part_has_its_line_on_this_machine(prepared: Path) -> None:
     text, code = run()
     assert code == 0, text
-    for name in ("torch", "device", "attention", "data", "judge", "sandbox", "disk", "git", "redis", "LLM key"):
+    parts = ("torch", "device", "attention", "database", "data", "judge", "sandbox", "disk", "git", "redis", "LLM key")
+    for name in parts:
         assert any(line[2:].startswith(name) for line in text.splitlines()), name
-    assert "✓ judge" in text
+    for name in ("torch", "database", "data", "judge", "git", "redis"):
+        assert f"✓ {name}" in text, text
 
 
-def test_a_redis_that_is_away_is_broken_and_has_a_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+def test_data_that_are_not_there_bring_the_command_that_makes_them(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings.PRESET, settings.DATA_DIR = "cpu", tmp_path / "a folder"
+    (data,), (judge,) = doctor.data_sets(), doctor.judge()
+    assert (data.mark, judge.mark) == (doctor.COULD_BE_BETTER, doctor.COULD_BE_BETTER)
+    assert not (tmp_path / "a folder").exists(), "it only looks"
+    assert subprocess.run(data.next_step, shell=True, capture_output=True, check=False).returncode == 0
+    (data,), (judge,) = doctor.data_sets(), doctor.judge()
+    assert (data.mark, judge.mark) == (doctor.OK, doctor.OK)
+
+
+def test_a_tokenizer_that_lacks_a_token_is_broken(prepared: Path) -> None:
+    path = prepared / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    path.write_text(json.dumps({**tokenizer, "tokens": tokenizer["tokens"][:-1]}))
+    (check,) = doctor.data_sets()
+    assert check.mark == doctor.BROKEN and "511 tokens" in check.words and "512" in check.words
+
+
+def test_a_damaged_training_shard_is_broken(prepared: Path) -> None:
+    shard = prepared / "train" / "00000.bin"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    (check,) = doctor.data_sets()
+    assert check.mark == doctor.BROKEN and "Damaged" in check.words
+
+
+def test_a_judge_that_cannot_start_is_broken_with_its_words(prepared: Path) -> None:
+    (prepared / "held_out" / "val.bin").write_bytes(b"")
+    (check,) = doctor.judge()
+    assert check.mark == doctor.BROKEN and "judge" in check.words
+
+
+@pytest.mark.parametrize(
+    ("flags", "mark", "words"),
+    [
+        ({"cuda": False}, doctor.OK, "explicit"),
+        ({"device": "mps", "cuda": False}, doctor.OK, "SDPA"),
+        ({"hopper": False}, doctor.OK, "FlexAttention"),
+        ({"kernels": False}, doctor.COULD_BE_BETTER, "FlashAttention 3 should be faster"),
+        ({}, doctor.COULD_BE_BETTER, "cannot read"),
+    ],
+)
+def test_attention_is_what_train_py_would_choose(monkeypatch, flags, mark, words) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.delenv("HF_HOME", raising=False)
+    given = {"version": "2", "device": "cpu", "cuda": True, "hopper": True, "triton": True, "kernels": True, **flags}
+    check = doctor._attention(doctor.Torch(**given))
+    assert check.mark == mark and words in check.words
+
+
+def test_fetched_kernels_count_when_a_training_may_read_them(monkeypatch, settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    settings.SANDBOX, settings.SANDBOX_READ = "auto", [str(tmp_path)]
+    torch = doctor.Torch("2", "H100", cuda=True, hopper=True, triton=True, kernels=True)
+    assert doctor._attention(torch).mark == doctor.OK
+    settings.SANDBOX_READ = [str(tmp_path / "other")]
+    assert doctor._attention(torch).mark == doctor.COULD_BE_BETTER
+
+
+def test_a_gpu_that_torch_does_not_see_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "detect", lambda: ("h100", "NVIDIA H100 with 80 GB"))
+    torch = doctor.Torch("2.13.0+cpu", "cpu", cuda=False, hopper=False, triton=False, kernels=False)
+    check = doctor._device(torch)
+    assert check.mark == doctor.BROKEN and "80 GB" in check.words and "pytorch.org" in check.next_step
+
+
+def test_servers_that_are_away_are_broken_lines_without_a_password_or_traceback() -> None:
+    """A process of its own: settings are read once."""
+    env = {**os.environ, "DATABASE_URL": "postgres://me:pgsecret@127.0.0.1:1/x", "REDIS_URL": "redis://:rdsecret@127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "manage.py"), "doctor"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "✗ database   postgresql does not answer" in done.stdout and "✗ redis" in done.stdout
+    assert "secret" not in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_embedded_redis_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDIS_URL")
     (check,) = doctor.redis()
-    assert check.mark == doctor.BROKEN and "REDIS_URL" in check.next_step
+    assert check.mark == doctor.OK and "make run" in check.words
+
+
+def test_git_that_is_missing_or_old_is_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (check,) = doctor.git()
+    assert check.mark == doctor.BROKEN and check.words == "not installed"
+    (tmp_path / "git").write_text("#!/bin/sh\necho git version 2.30.2\n")
+    (tmp_path / "git").chmod(0o755)
+    (check,) = doctor.git()
+    assert check.mark == doctor.BROKEN and "2.30.2" in check.words and "2.38" in check.next_step
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LOW_DISK_GB", 1e9)
+    (check,) = doctor.disk()
+    assert check.mark == doctor.COULD_BE_BETTER and "GB free" in check.words
+
+
+def test_migrations_that_are_missing_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django.db.migrations.executor.MigrationExecutor.migration_plan", lambda *_: ["one"])
+    (check,) = doctor.database()
+    assert check.mark == doctor.COULD_BE_BETTER and "migrate" in check.next_step
 
 
 def test_a_key_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

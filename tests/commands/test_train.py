@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,9 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from experiments.loop import devices
+from experiments.management.progress import as_line
 from tests.environment import VAR
+from trainer.output import parse_step
+from trainer.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(180)
@@ -28,39 +34,128 @@ def run(*arguments: str) -> tuple[int, str]:
     return process.returncode, output
 
 
+def write(folder: Path, text: str) -> Path:
+    (folder / "mine.py").write_text(text)
+    return folder / "mine.py"
+
+
+def wait_for(done, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.05)
+
+
+def start_hanging(tmp_path: Path) -> subprocess.Popen[str]:
+    """A training that never ends, with a child of its own; returns when it runs."""
+    code = "import subprocess\nprint('here', flush=True)\nsubprocess.run(['sleep', '600'])"
+    process = start("--preset", "cpu", "--file", str(write(tmp_path, code)))
+    wait_for(lambda: any("here" in path.read_text() for path in (VAR / "train").glob("*/workspace/log")))
+    return process
+
+
 def test_a_training_shows_its_steps_and_the_judges_score() -> None:
-    code, output = run("--preset", "cpu", "--seconds", "2")
+    code, output = run("--preset", "cpu", "--seconds", "3")
     assert code == 0, output
-    assert "step 0" in output
-    assert "by the judge (bpb/1, 131,072 bytes)" in output
-    assert "start-up" in output and "sandbox:" in output
+    assert "tok/s" in output and "100.0%" in output, "the last step is shown, whenever it came"
+    assert "verified: by the judge (bpb/1, 131,072 bytes)" in output
+    assert "start-up" in output and "peak memory" in output and "sandbox:" in output and "?" not in output
     assert not list((VAR / "train").iterdir())
+
+
+def test_so_many_tokens_give_the_same_score_twice() -> None:
+    scores = set()
+    for _ in range(2):
+        code, output = run("--preset", "cpu", "--tokens", "20000", "--seed", "7", "--no-sandbox")
+        assert code == 0 and "sandbox: limits" in output, output
+        scores.add(next(line for line in output.splitlines() if line.startswith("val_bpb")))
+    assert len(scores) == 1
 
 
 def test_a_printed_score_without_an_exam_is_none(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text('print("---\\nval_bpb: 0.5")')
-    code, output = run("--preset", "cpu", "--file", str(tmp_path / "mine.py"))
-    assert code == 1 and "No score" in output and "by the judge" not in output
+    code, output = run("--preset", "cpu", "--file", str(write(tmp_path, 'print("---\\nval_bpb: 0.5")')))
+    assert code == 1 and "No score (tampered)" in output and "by the judge" not in output
 
 
-def test_a_crash_shows_the_end_of_the_log(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("raise ValueError('bad shape')")
-    code, output = run("--preset", "cpu", "--file", str(tmp_path / "mine.py"))
-    assert code == 1 and "ValueError: bad shape" in output and "No score (crash)" in output
+@pytest.mark.parametrize(
+    ("text", "reason", "words"),
+    [
+        ("raise ValueError('bad shape')", "crash", "ValueError: bad shape"),
+        ("raise MemoryError", "oom", "MemoryError"),
+        ("print('FAIL: loss is nan')\nraise SystemExit(1)", "nan", "loss is nan"),
+        ("print('hello')", "no_score", "evaluate_bpb"),
+    ],
+)
+def test_a_failure_shows_the_end_of_the_log_and_the_reason(tmp_path: Path, text: str, reason: str, words: str) -> None:
+    code, output = run("--preset", "cpu", "--file", str(write(tmp_path, text)))
+    assert code == 1 and words in output and f"No score ({reason})" in output and "commands/train.py" not in output
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    code, output = run("--preset", "cpu", "--file", str(tmp_path / "none.py"))
-    assert code == 1 and "none.py cannot be read" in output and "Traceback" not in output
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--file", "/nowhere/none.py"), "none.py cannot be read"),
+        (("--dataset", "nothing"), "there is no data set 'nothing'"),
+        (("--vocab", "100"), "at least 260"),
+        (("--seconds", "0"), "not above 0"),
+        (("--preset", "gpu-1tb"), "invalid choice"),
+    ],
+)
+def test_a_wrong_option_is_told_in_words(arguments: tuple[str, ...], words: str) -> None:
+    code, output = run(*arguments)
+    assert code != 0 and words in output and "Traceback" not in output
+    assert not list((VAR / "train").glob("*"))
 
 
-def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(600)")
-    process = start("--preset", "cpu", "--file", str(tmp_path / "mine.py"))
-    until = time.monotonic() + 60
-    while not list((VAR / "train").glob("*/workspace/log")) and time.monotonic() < until:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+def is_alive(pid: int) -> bool:
+    """A process whose parent has not taken note of its end is not alive."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_it_waits_for_a_training_on_the_same_device_and_says_so(tmp_path: Path) -> None:
+    file = write(tmp_path, "raise ValueError('it ran')")
+    with devices.lock_path("cpu").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = start("--preset", "cpu", "--file", str(file))
+        wait_for(lambda: list((VAR / "train").glob("*/workspace/state.json")))
+        time.sleep(0.5)
+        assert process.poll() is None and not list((VAR / "train").glob("*/workspace/log"))
+    output, _ = process.communicate(timeout=60)
+    assert "Waits: another training holds cpu" in output and "it ran" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_ends_everything(tmp_path: Path, number: int) -> None:
+    process = start_hanging(tmp_path)
+    below = descendants(process.pid)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=30)
-    assert process.returncode == 130 and "Stopped" in output
+    assert process.returncode == 130 and "Stopped, with everything" in output
+    assert len(below) >= 3 and not any(map(is_alive, below))
     assert not list((VAR / "train").iterdir())
+
+
+def test_what_a_killed_command_left_is_ended_by_the_next(tmp_path: Path) -> None:
+    process = start_hanging(tmp_path)
+    below = descendants(process.pid)
+    process.kill()
+    process.communicate()
+    code, output = run("--preset", "cpu", "--file", str(write(tmp_path, "raise ValueError('next')")))
+    assert code == 1 and "ValueError: next" in output and "Waits" not in output
+    wait_for(lambda: not any(map(is_alive, below)))
+    assert not list((VAR / "train").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "step 00007 (12.5%) | loss: 3.14159 | lrm: 1.00 | dt: 40ms | tok/sec: 51,200 | mfu: 41.5% | remaining: 17s",
+            "step 7  12.5%  loss 3.142  51,200 tok/s  mfu 41.5%  17 s left",
+        ),
+        ("step 3 | loss: 2.0 | mfu: n/a", "step 3  loss 2.000"),
+    ],
+)
+def test_the_live_line_has_what_is_known(line: str, shown: str) -> None:
+    point = parse_step(line)
+    assert point is not None and as_line(point) == shown

@@ -1,14 +1,15 @@
-"""One training in the foreground, through the same sandbox and exam as the loop's.
+"""One training in the foreground, through the same sandbox, judge and device lock as the loop's.
 
     python manage.py train --seconds 20
     python manage.py train --file mine.py --seed 7
+
+Its scratch workspace lies under VAR_DIR/train and goes when it ends. Exit code 1 where there is no score, 130 for Ctrl-C.
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,12 +22,24 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from experiments.loop import devices
+from experiments.loop import devices, training
+from experiments.loop.judging import Judged, judge
+from experiments.management.progress import Progress
 from trainer import launch, presets
-from trainer.output import LineSplitter, classify_failure, parse_step, parse_summary, strip_controls
-from trainer.spec import is_locked, read_json
+from trainer.output import Summary, parse_summary, strip_controls
+from trainer.spec import Result, is_locked, read_json, try_lock
 
-LOOK_SECONDS, LINE_SECONDS = 0.1, 5.0  # between two looks; between two lines where the output is no terminal
+LOOK_SECONDS = 0.1
+TOKEN_DEADLINE = 20  # times the budget: a number of tokens takes as long as it takes
+SHOWN_CHARACTERS = 1500  # of the log's end
+INTERRUPTED = 130  # as a shell reports Ctrl-C
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
 
 
 class Command(BaseCommand):
@@ -35,110 +48,159 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--preset", choices=presets.PRESETS, help="default: by detection")
-        parser.add_argument("--seconds", type=int, help="of training; default: the preset's")
-        parser.add_argument("--tokens", type=int, default=0, help="train on so many tokens instead: no noise of the clock")
+        parser.add_argument("--seconds", type=positive, help="of training; default: the preset's")
+        parser.add_argument("--tokens", type=positive, help="train on so many tokens instead: no noise of the clock")
         parser.add_argument("--seed", type=int, default=42)
         parser.add_argument("--file", type=Path, help="a train.py of your own; default: the preset's")
         parser.add_argument("--dataset", help="stdlib, tinystories, climbmix or folder:PATH; default: the preset's")
-        parser.add_argument("--vocab", type=int, help="default: the preset's")
-        parser.add_argument("--no-sandbox", action="store_true", help="limits only")
+        parser.add_argument("--vocab", type=positive, help="default: the preset's")
+        parser.add_argument("--no-sandbox", action="store_true", help="limits only: the code can read what you can read")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
+        for number in (signal.SIGTERM, signal.SIGHUP):  # ended or its terminal closed: nothing is left either
+            signal.signal(number, signal.default_int_handler)
         work = Path(settings.VAR_DIR) / "train"
         work.mkdir(parents=True, exist_ok=True)
+        end_leftovers(work)
         folder = Path(tempfile.mkdtemp(dir=work))
+        lock = os.open(folder, os.O_RDONLY)
+        try_lock(lock)  # ours as long as we live
         try:
-            job = self._job(folder / "workspace", options)
-            sys.exit(self._run(job))
+            code = self._train(folder / "workspace", options)
+        except KeyboardInterrupt:
+            self._say("\nStopped, with everything that it had started.")
+            code = INTERRUPTED
         except launch.LaunchError as error:
             raise CommandError(str(error)) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+        sys.exit(code)
+
+    def _train(self, folder: Path, options: dict[str, Any]) -> int:
+        job = self._job(folder, options)
+        process = launch.start(job)
+        try:
+            self._follow(folder, process)
+        finally:
+            _end(process)
+        return self._conclude(job)
 
     def _job(self, folder: Path, options: dict[str, Any]) -> launch.Job:
         preset = presets.PRESETS[options["preset"] or settings.PRESET or presets.detect()[0]]
-        try:
-            source = options["file"].read_text() if options["file"] else (launch.TEMPLATE / "train.py").read_text()
-        except OSError as error:
-            raise CommandError(f"{options['file']} cannot be read: {error.strerror}") from error
-        if not options["file"]:
-            source = presets.apply(source, preset.constants)
+        source = _source(options["file"], preset)
         dataset, vocab = options["dataset"] or preset.dataset, options["vocab"] or preset.vocab_size
         data = launch.Data(Path(settings.DATA_DIR), dataset, vocab, preset.seq_len)
-        seconds = options["seconds"] or preset.budget_seconds
-        device = devices.free(())
+        seconds, tokens, device = options["seconds"] or preset.budget_seconds, options["tokens"], devices.free(())
+        size = f"{tokens:,} tokens" if tokens else f"{seconds} s"
+        self._say(f"Preset {preset.name}, {dataset}, vocabulary {vocab}, {size} on {device}, seed {options['seed']}.")
+        _prepare_in_sight(data)
+        data_dir = launch.prepare(data)
         if is_locked(devices.lock_path(device)):
-            self.stdout.write(f"Waits: another training holds {device}.")
-        self.stdout.write(f"Preset {preset.name}, {data.dataset}, vocabulary {data.vocab_size}, {seconds} s on {device}.")
+            self._say(f"Waits: another training holds {device}. Ctrl-C gives up.")
         return launch.Job(
             folder=folder, export=lambda code: _write(code / "train.py", source),
-            command=["{python}", "train.py"], data=data, data_dir=launch.prepare(data), device=device,
+            command=["{python}", "train.py"], data=data, data_dir=data_dir, device=device,
             device_lock=devices.lock_path(device), budget_seconds=seconds,
-            deadline_seconds=seconds * (20 if options["tokens"] else 1) + preset.grace_seconds, seed=options["seed"],
-            fixed=launch.fixed_files(["prepare.py"]), sandbox="off" if options["no_sandbox"] else settings.SANDBOX,
-            read=settings.SANDBOX_READ,
-            env={"AUTORESEARCH_TOKENS": str(options["tokens"])} if options["tokens"] else {},
+            deadline_seconds=seconds * (TOKEN_DEADLINE if tokens else 1) + preset.grace_seconds,
+            exam_seconds=preset.grace_seconds,
+            secret_below=0.0,  # never: the secret shard is for what the loop would keep
+            seed=options["seed"], fixed=launch.fixed_files(["prepare.py"]),
+            sandbox="off" if options["no_sandbox"] else settings.SANDBOX, read=settings.SANDBOX_READ,
+            env={"AUTORESEARCH_TOKENS": str(tokens)} if tokens else {},
         )  # fmt: skip
 
-    def _run(self, job: launch.Job) -> int:
-        process = launch.start(job)
-        try:
-            self._follow(job.folder / "log", process)
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-            self.stdout.write("\nStopped, with everything that it had started.")
-            return 130
-        result, report = read_json(job.folder / "result.json") or {}, read_json(job.folder / "exam.json") or {}
-        log = (job.folder / "log").read_text(errors="replace") if (job.folder / "log").exists() else ""
-        if report.get("val_bpb") is None or result.get("exit_code") != 0:
-            self._explain(result, report, log)
-            return 1
-        self._report(result, report, log)
-        return 0
-
-    def _follow(self, path: Path, process: subprocess.Popen[bytes]) -> None:
-        """Show the newest step until the training ends: in place on a terminal, else a line now and then."""
-        splitter, read, shown_at, is_terminal = LineSplitter(), 0, 0.0, self.stdout.isatty()
+    def _follow(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        progress = Progress(folder / "log", self.stdout)
         while process.poll() is None:
             time.sleep(LOOK_SECONDS)
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                file.seek(read)
-                data = file.read()
-                read += len(data)
-                steps = [line for line in splitter.feed(data.decode(errors="replace")) if parse_step(line)]
-                if steps and (is_terminal or time.monotonic() - shown_at > LINE_SECONDS):
-                    shown_at = time.monotonic()
-                    self._show(re.sub(r" +", " ", strip_controls(steps[-1])).strip(), is_terminal)
-        if is_terminal:
-            self.stdout.write("")
+            progress.look()
+        progress.finish()
 
-    def _show(self, text: str, is_terminal: bool) -> None:
-        if is_terminal:
-            text = f"\r\x1b[K{text[: os.get_terminal_size().columns - 1]}"
-        self.stdout.write(text, ending="" if is_terminal else "\n")
+    def _conclude(self, job: launch.Job) -> int:
+        """Say what it is worth, by the rules of the loop. Returns the exit code."""
+        stored, report = read_json(job.folder / "result.json"), read_json(job.folder / "exam.json")
+        if stored is None:
+            words = (job.folder / "shim.log").read_text(errors="replace")[-SHOWN_CHARACTERS:].strip()
+            raise launch.LaunchError(f"The training's shim ended without a result. {words}")
+        result, log = Result(**stored), _log(job.folder)
+        summary = parse_summary(log)
+        judged = judge(
+            result, log, summary, report, has_exam=True, metric="val_bpb", budget_seconds=job.budget_seconds,
+            deadline_seconds=job.deadline_seconds, startup_seconds=None,
+        )  # fmt: skip
+        if judged.failure:
+            tail = log[-SHOWN_CHARACTERS:].strip()
+            if tail not in judged.failure.detail:
+                self._say(f"The end of the log:\n{_in_lines(tail)}\n")
+            self._say(f"No score ({judged.failure.reason}). {_in_lines(judged.failure.detail)}")
+            return 1
+        self._report(judged, result, summary, report or {})
+        return 0
+
+    def _report(self, judged: Judged, result: Result, summary: Summary | None, report: dict[str, Any]) -> None:
+        badges = ", ".join(judged.badges)
+        self._say(f"val_bpb {judged.score:.6f}  {badges}: by the judge ({report['version']}, {report['bytes']:,} bytes)")
+        trained = summary.training_seconds if summary else None
+        before = result.exam_after_seconds
+        startup = before - trained if before is not None and trained is not None else None
+        times = f"start-up {_number(startup)} s, training {_number(trained)} s, exam {report['seconds']:.1f} s"
+        memory = _number(summary.peak_vram_mb if summary else None, 0)
+        self._say(f"{times}; peak memory {memory} MB; sandbox: {result.sandbox}")
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
         self.stdout.flush()
 
-    def _explain(self, result: dict[str, Any], report: dict[str, Any], log: str) -> None:
-        reason = report.get("problem") or result.get("ended")
-        if reason in {None, "exit", "unfinished"}:
-            reason = classify_failure(result.get("exit_code"), log[-8000:])
-        self.stdout.write(strip_controls(log[-2000:]).strip())
-        detail = report.get("detail") or result.get("detail") or "Its last words stand above."
-        self.stdout.write(f"\nNo score ({reason}). {detail}")
 
-    def _report(self, result: dict[str, Any], report: dict[str, Any], log: str) -> None:
-        summary = parse_summary(log)
-        trained = (summary.training_seconds if summary else None) or 0.0
-        memory = (summary.peak_vram_mb if summary else None) or 0.0
-        startup = (result.get("exam_after_seconds") or 0.0) - trained
-        self.stdout.write(f"val_bpb {report['val_bpb']:.6f}, by the judge ({report['version']}, {report['bytes']:,} bytes)")
-        if summary and summary.val_bpb and abs(summary.val_bpb - report["val_bpb"]) > 1e-4 * report["val_bpb"]:
-            self.stdout.write(f"It printed {summary.val_bpb:.6f}: in a run this would be FAILED (tampered).")
-        self.stdout.write(
-            f"start-up {startup:.1f} s, training {trained:.1f} s, exam {report['seconds']:.1f} s; {memory:,.0f} MB; "
-            f"sandbox: {result.get('sandbox') or 'limits'}"
-        )
+def end_leftovers(work: Path) -> None:
+    """What commands that were killed have left: folders, and trainings that nobody follows any more."""
+    for folder in work.iterdir():
+        if not is_locked(folder):
+            training.stop_folder(folder / "workspace")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare_in_sight(data: launch.Data) -> None:
+    """launch.prepare is silent until its end, and a download can take long: here its words are seen as they come."""
+    env = {**os.environ, **data.environment()}
+    if subprocess.run([sys.executable, str(launch.TEMPLATE / "prepare.py")], env=env, check=False).returncode:
+        raise CommandError("The data could not be prepared; the reason stands above.")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Have the shim end with everything under it; at most its grace, whatever is typed meanwhile."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if process.poll() is None:
+        process.terminate()
+    process.wait()
+
+
+def _source(file: Path | None, preset: presets.Preset) -> str:
+    """The code to train: a file as it is, else the template with the preset's constants."""
+    if file is None:
+        return presets.apply((launch.TEMPLATE / "train.py").read_text(), preset.constants)
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} cannot be read: {error}. Expected a train.py.") from error
+
+
+def _log(folder: Path) -> str:
+    try:
+        return strip_controls((folder / "log").read_text(errors="replace"))
+    except FileNotFoundError:  # it never started
+        return ""
+
+
+def _in_lines(text: str) -> str:
+    return text.replace("\r", "\n")
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "?" if value is None else f"{value:,.{digits}f}"
 
 
 def _write(path: Path, text: str) -> None:
