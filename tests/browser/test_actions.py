@@ -41,7 +41,7 @@ def test_approve_starts_the_training(here: Installation, page: Page):
     approve.wait_for()
     assert [row["state"] for row in here.rows(run)][1] == "reviewing"
     page.keyboard.press("a")
-    wait_for(lambda: here.rows(run)[1]["state"] in {"kept", "discarded"}, 40)
+    wait_for(lambda: here.rows(run)[1]["state"] in {"kept", "discarded"}, 90)
 
 
 def test_reject_leads_to_a_proposal_that_knows_the_reason(here: Installation, page: Page, llm: StandIn):
@@ -49,7 +49,7 @@ def test_reject_leads_to_a_proposal_that_knows_the_reason(here: Installation, pa
     page.goto(f"{here.url}/runs/{run}/")
     page.get_by_label("Why not?").fill("learning rates are settled")
     page.get_by_role("button", name=re.compile("^Reject")).dblclick()
-    wait_for(lambda: len(here.rows(run)) > 2 and here.rows(run)[2]["state"] == "reviewing", 40)
+    wait_for(lambda: len(here.rows(run)) > 2 and here.rows(run)[2]["state"] == "reviewing", 90)
     assert here.rows(run)[1]["state"] == "cancelled"
     assert "learning rates are settled" in str(llm.requests[-1])
     expect(page.locator("#activity")).to_contain_text("#2")
@@ -58,7 +58,7 @@ def test_reject_leads_to_a_proposal_that_knows_the_reason(here: Installation, pa
 
 def test_an_edited_brief_is_in_the_next_prompt(here: Installation, page: Page, llm: StandIn):
     run = start(here, llm=llm, mode="approve_diffs")
-    wait_for(lambda: any(row["state"] == "reviewing" for row in here.rows(run)), 40)
+    wait_for(lambda: any(row["state"] == "reviewing" for row in here.rows(run)), 90)
     program = int(here.python(f"from experiments.models import Run; print(Run.objects.get(pk={run}).program_id)"))
     page.goto(f"{here.url}/programs/{program}/")
     page.locator("#brief-text").fill("# Aim\n\nTry **weight decay** first, <script>alert(1)</script>.\n")
@@ -66,7 +66,7 @@ def test_an_edited_brief_is_in_the_next_prompt(here: Installation, page: Page, l
     expect(page.locator("#brief-status")).to_contain_text("ersion 2")
     page.goto(f"{here.url}/runs/{run}/")
     page.get_by_role("button", name=re.compile("^Reject")).click()
-    wait_for(lambda: len(here.rows(run)) > 2 and here.rows(run)[2]["state"] == "reviewing", 40)
+    wait_for(lambda: len(here.rows(run)) > 2 and here.rows(run)[2]["state"] == "reviewing", 90)
     assert "Try **weight decay** first" in str(llm.requests[-1])
     page.goto(f"{here.url}/runs/{run}/")
     page.locator("#activity a", has_text="#2").first.click()
