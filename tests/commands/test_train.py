@@ -135,6 +135,18 @@ def test_ctrl_c_or_a_closed_terminal_ends_everything(tmp_path: Path, number: int
     assert not list((VAR / "train").iterdir())
 
 
+def test_a_second_command_leaves_the_first_ones_training_alone(tmp_path: Path) -> None:
+    first = start_hanging(tmp_path)
+    second = start("--preset", "cpu", "--file", str(tmp_path / "mine.py"))
+    wait_for(lambda: len(list((VAR / "train").glob("*/workspace/state.json"))) == 2)
+    second.send_signal(signal.SIGINT)
+    output, _ = second.communicate(timeout=30)
+    assert "Waits: another training holds cpu" in output and "Stopped" in output
+    assert first.poll() is None and len(list((VAR / "train").iterdir())) == 1
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=30)
+
+
 def test_what_a_killed_command_left_is_ended_by_the_next(tmp_path: Path) -> None:
     process = start_hanging(tmp_path)
     below = descendants(process.pid)

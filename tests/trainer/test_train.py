@@ -186,6 +186,7 @@ def test_it_ends_at_once_and_names_the_reason(tmp_path: Path, constants: dict[st
         ({"WIDTH": "100"}, "WIDTH 100 is not a multiple of HEAD_DIM"),
         ({"BATCH_TOKENS": "2000"}, "BATCH_TOKENS 2000 is not a multiple of ROW_BATCH"),
         ({"WINDOW_PATTERN": '"LX"'}, "WINDOW_PATTERN 'LX' is not made of S and L"),
+        ({"SHORT_WINDOW": "0"}, "SHORT_WINDOW 0 shows a token nothing"),
     ],
 )
 def test_constants_that_do_not_fit_are_named(tmp_path: Path, constants: dict[str, str], words: str) -> None:

@@ -137,6 +137,7 @@ require(
     f"BATCH_TOKENS {BATCH_TOKENS} is not a multiple of ROW_BATCH {ROW_BATCH} * MAX_SEQ_LEN {MAX_SEQ_LEN}",
 )
 require(bool(re.fullmatch("[SL]+", WINDOW_PATTERN)), f"WINDOW_PATTERN {WINDOW_PATTERN!r} is not made of S and L")
+require(SHORT_WINDOW >= 1, f"SHORT_WINDOW {SHORT_WINDOW} shows a token nothing, not even itself: at least 1")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention: the fastest kernel that this device has
