@@ -34,6 +34,7 @@ class Run(models.Model):
     seed = models.PositiveIntegerField(default=42)
     max_experiments = models.PositiveIntegerField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
+    source = models.CharField(max_length=400, blank=True)  # imported: the repository it was taken from
     created_at = models.DateTimeField(auto_now_add=True)
     resumed_at = models.DateTimeField(auto_now_add=True)  # failures in a row count from here
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -112,6 +113,8 @@ class Run(models.Model):
 
         The last experiments of all that were allowed may be finished.
         """
+        if self.source:
+            raise StateError("An imported run is a record: it cannot go on here. Start a new run of its program.")
         limit = self.limit_reached()
         if limit and (limit[0] != "experiments" or not self.experiments.filter(state__in=LIVE).exists()):
             raise StateError(f"{limit[1]} Raise the limit first, then resume.")
