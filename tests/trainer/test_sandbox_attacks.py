@@ -172,7 +172,7 @@ def test_it_changes_neither_code_nor_data_nor_the_machine(place, data):
     places = [
         *(work / name for name in ("src/train.py", "src/new", "spec.json", "result.json", "exam.json")),
         *(data / name for name in ("new", "train/00000.bin", "train/00001.bin", "tokenizer.json", "meta.json")),
-        *(Path(prefix) / "new" for prefix in (sys.prefix, sys.base_prefix, ROOT, "/", "/usr", "/etc", "/dev", "/sys")),
+        *(Path(prefix) / "new" for prefix in (sys.prefix, sys.base_prefix, "/", "/usr", "/etc", "/dev", "/sys")),
         Path(hidden_module()[0]).with_name("new.py"),
     ]
     settings = ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/irq/0/smp_affinity", "/sys/module"]
@@ -192,6 +192,17 @@ def test_it_changes_neither_code_nor_data_nor_the_machine(place, data):
     assert "DONE" not in log, log
     assert log.splitlines()[-4:] == ["umount -1"] * 3 + ["remount -1"]
     assert (data / "train" / "00000.bin").read_bytes() == b"tokens" and result_of(work).tampered == []
+
+
+def test_a_checkout_below_tmp_is_as_safe_as_elsewhere(place):
+    """There the sandbox has a folder of its own at the same path: a write may succeed, and touches nothing."""
+    new = ROOT / f"new-{os.getpid()}"
+    write = f"os.makedirs({str(ROOT)!r}, exist_ok=True), open({str(new)!r}, 'a').close()"
+    attack(place, f"attempt('write', lambda: ({write}))\n")
+    try:
+        assert not new.exists()
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def test_a_user_namespace_of_its_own_uncovers_nothing(place, data):
