@@ -73,6 +73,11 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
     return made
 
 
+def create_program(name: str, **fields: Any) -> Program:
+    """A program from the trainer's template, its repository and first brief; `preset` as in trainer/presets.py."""
+    return actions.create_program(name, **fields)
+
+
 def start_run(program: Program, tag: str, **options: Any) -> Run:
     """Start a run from the program's base commit. Raises StateError when the tag is taken."""
     run = actions.start_run(program, tag, **options)

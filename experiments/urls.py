@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from experiments.views import experiment, health, home, program, run, run_actions, signin
+from experiments.views import experiment, health, home, new, program, run, run_actions, signin
 
 urlpatterns = [
     path("", home.home, name="home"),
+    path("new/", new.new, name="new"),
+    path("new/model/", new.check_model, name="check-model"),
     path("healthz", health.healthz, name="healthz"),
     path("sign-in/", signin.form, name="sign-in"),
     path("sign-in/<uid>/<token>/", signin.link, name="sign-in-link"),

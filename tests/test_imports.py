@@ -23,7 +23,7 @@ FLOORS = [
     "consumers templatetags",
     "tasks",
     "loop",
-    "activity cards charts forms forms_program inbox measures results tiles words",  # what pages are made of
+    "activity cards charts forms forms_new forms_program inbox measures model_check results tiles words",  # what pages are made of
     "models researcher presence signin",
     "states events diffs diff_spans",
     "trainer",

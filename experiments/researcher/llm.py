@@ -25,6 +25,7 @@ class LiteLLM:
     """`model` as litellm writes it: provider/model. `api_base`: the address of an OpenAI-compatible server."""
 
     can_repair = True
+    reads_prompt = True
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class LiteLLM:
         self._sleep = sleep
         self._jitter = jitter
 
-    def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
+    def reply(self, messages: tuple[Message, ...], context: Context | None = None) -> Iterator[Piece]:
         """Stream the reply. Each call that cost tokens yields a Usage of its own: add them up."""
         del context  # the prompt holds all of it
         litellm = _import_litellm()

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -36,6 +37,7 @@ REASONS = {
     "researcher": "the researcher does not answer", "circuit_breaker": "too many failures in a row",
     "branch_moved": "the branch was moved from outside", "disk_full": "the disk is full",
 }  # fmt: skip
+PAGES = (("Home", "home"), ("Compare", "compare"), ("Machines", "machines"), ("Audit", "audit"))
 STEPS = ("proposed", "review", "training", "scored", "verdict")
 _STEP_OF = {
     State.PROPOSING: 0, State.REVIEWING: 1, State.READY: 2, State.TRAINING: 2, State.EVALUATING: 3, State.CONFIRMING: 4,
@@ -57,6 +59,22 @@ def state_badge(state: str, reason: str = "") -> dict[str, Any]:
 @register.inclusion_tag("partials/need_pill.html")
 def need_pill() -> dict[str, int]:
     return {"count": inbox.count()}
+
+
+@register.inclusion_tag("partials/site_links.html", takes_context=True)
+def site_links(context: dict[str, Any]) -> dict[str, Any]:
+    """The pages that every page leads to; the one that is open is marked."""
+    here = context["request"].path
+    links = [(word, reverse(name)) for word, name in PAGES if _there(name)]
+    return {"links": [(word, url, here == url) for word, url in links]}
+
+
+def _there(name: str) -> bool:
+    try:
+        reverse(name)
+    except NoReverseMatch:
+        return False
+    return True
 
 
 @register.simple_tag

@@ -13,7 +13,7 @@ def test_a_stranger_is_sent_to_sign_in(client):
 
 
 def test_empty_home_says_what_will_be_here(admin_client):
-    assert "No program yet" in admin_client.get("/").content.decode()
+    assert "Nothing is here yet" in admin_client.get("/").content.decode()
 
 
 def test_a_program_without_a_run_links_to_its_first(admin_client):

@@ -1,0 +1,121 @@
+"""The form of a new program: what trains, on which data, who proposes, and its first run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django import forms
+
+from experiments.forms_program import SettingsForm
+from experiments.models import Program
+from experiments.states import Mode
+from trainer import presets
+
+FOLDER = "folder"
+DATA = [
+    ("", "The preset's own"),
+    ("stdlib", "Python's own sources: on this machine, nothing to download"),
+    ("tinystories", "TinyStories: short stories, downloaded once"),
+    ("climbmix", "ClimbMix: web text, downloaded once, some GB"),
+    (FOLDER, "A folder of mine: text or parquet files"),
+]
+
+
+class NewProgramForm(SettingsForm):
+    """Valid: `program_fields()` and `run_options()` are what it asks for."""
+
+    name = forms.CharField(max_length=80, help_text="How it is called on every page.")
+    preset = forms.ChoiceField(
+        widget=forms.RadioSelect, help_text="Model size, batch and budget that suit a device. All of it can be edited later."
+    )
+    texts = forms.ChoiceField(choices=DATA, required=False, label="Data", help_text="What val_bpb is measured on.")
+    folder = forms.CharField(
+        required=False, max_length=290, help_text="A folder on the machine that trains, with at least a few MB of text."
+    )
+    start = forms.BooleanField(required=False, initial=True, label="Start a run at once, with the baseline")
+    max_experiments = forms.IntegerField(
+        label="End after so many experiments", required=False, min_value=1, max_value=100_000, help_text="Empty: no limit.",
+        error_messages=dict.fromkeys(
+            ["invalid", "min_value", "max_value"], "Enter a whole number from 1 to 100,000, or leave it empty."
+        ),
+    )
+    approve = forms.BooleanField(
+        required=False, label="Show me each edit before it trains",
+        help_text="Can be switched on the run's page at any time.",
+    )
+
+    class Meta(SettingsForm.Meta):
+        fields = ["name", "researcher", "model", "api_base"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("budget_seconds", "grace_seconds"):
+            self.fields.pop(name, None)  # the preset's
+        self.found, self.found_by = presets.detect()
+        preset = self.fields["preset"]
+        assert isinstance(preset, forms.ChoiceField)
+        preset.choices = [(name, name) for name in presets.PRESETS]
+        preset.initial = self.found
+        self.fields["name"].initial = free_name()
+        self.fields["name"].error_messages["required"] = "Give the program a name, for example tiny-gpt."
+
+    @property
+    def preset_choices(self) -> list[tuple[presets.Preset, bool, bool]]:
+        """Each preset, whether it is chosen, and whether it was picked for this machine."""
+        chosen = self["preset"].value()
+        return [(preset, name == chosen, name == self.found) for name, preset in presets.PRESETS.items()]
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"]).strip()
+        if Program.objects.filter(name__iexact=name).exists():
+            raise forms.ValidationError(f"There is already a program {name}. Choose another name.")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if data.get("texts") == FOLDER and "folder" in data:
+            folder = Path(data["folder"].strip()).expanduser() if data["folder"].strip() else None
+            if folder is None:
+                self.add_error("folder", "Enter the folder's path, for example /data/texts.")
+            elif not folder.is_absolute():
+                self.add_error("folder", f"Enter the whole path: {folder} does not begin with /.")
+            elif not folder.is_dir():
+                self.add_error("folder", f"There is no folder {folder} on this machine. Check the path.")
+            else:
+                data["folder"] = str(folder)
+        return data
+
+    def program_fields(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        fields = {name: data[name] for name in self.Meta.fields} | {"preset": data["preset"]}
+        if data["texts"]:
+            fields["dataset"] = f"folder:{data['folder']}" if data["texts"] == FOLDER else data["texts"]
+        return fields
+
+    def run_options(self) -> dict[str, Any] | None:
+        """None: no run is to start yet."""
+        if not self.cleaned_data["start"]:
+            return None
+        mode = Mode.APPROVE_DIFFS if self.cleaned_data["approve"] else Mode.AUTOPILOT
+        return {"mode": mode, "max_experiments": self.cleaned_data["max_experiments"]}
+
+
+class ModelForm(SettingsForm):
+    """Only what a call to a model needs."""
+
+    class Meta(SettingsForm.Meta):
+        fields = ["model", "api_base"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("budget_seconds", "grace_seconds"):
+            self.fields.pop(name, None)
+        self.fields["model"].required = True
+        self.fields["model"].error_messages["required"] = "Enter the model first, for example openai/gpt-4.1-mini."
+
+
+def free_name() -> str:
+    """small-gpt, or small-gpt-2 and so on where that is taken."""
+    taken = set(Program.objects.filter(name__startswith="small-gpt").values_list("name", flat=True))
+    return next(name for n in range(1, len(taken) + 2) if (name := f"small-gpt-{n}" if n > 1 else "small-gpt") not in taken)

@@ -1,0 +1,88 @@
+"""The page of a new program: what it makes, what it refuses, and the call that tries a model."""
+
+from __future__ import annotations
+
+import pytest
+from django.urls import reverse
+
+from experiments.loop.workspace import Workspace
+from experiments.models import Program, Run
+from experiments.states import Mode
+from tests.standin_llm import StandIn
+from trainer import presets
+
+FORM = {"name": "night-gpt", "preset": "cpu", "texts": "", "folder": "", "researcher": "sweep", "model": "", "api_base": ""}
+URL = "/new/"
+
+
+def test_an_empty_installation_leads_to_it(signed_in):
+    assert reverse("new") in signed_in.get("/").content.decode()
+    page = signed_in.get(URL).content.decode()
+    found = presets.detect()[0]
+    assert f'value="{found}" checked' in page and 'value="small-gpt"' in page
+
+
+def test_it_makes_a_program_and_starts_its_run(signed_in):
+    answer = signed_in.post(URL, {**FORM, "start": "on", "approve": "on", "max_experiments": "30"})
+    run = Run.objects.get()
+    assert answer.url == f"/runs/{run.pk}/" and run.max_experiments == 30 and run.mode == Mode.APPROVE_DIFFS
+    program = run.program
+    assert (program.name, program.preset, program.dataset, program.budget_seconds) == ("night-gpt", "cpu", "stdlib", 20)
+
+
+def test_a_preset_writes_its_constants_into_the_first_commit(signed_in):
+    signed_in.post(URL, {**FORM, "preset": "gpu-8gb", "texts": "stdlib"})
+    program = Program.objects.get()
+    assert not program.runs.exists()  # not asked for
+    assert (program.dataset, program.vocab_size, program.budget_seconds) == ("stdlib", 2048, 300)
+    source = Workspace(program.repo).read("refs/heads/main", ["train.py"])["train.py"]
+    assert "\nDEPTH = 4" in source and "\nWIDTH = 256" in source
+
+
+def test_a_folder_of_ones_own(signed_in, tmp_path):
+    signed_in.post(URL, {**FORM, "texts": "folder", "folder": f" {tmp_path} "})
+    assert Program.objects.get().dataset == f"folder:{tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"name": "  "}, "Give the program a name"),
+        ({"preset": "abacus"}, "abacus"),
+        ({"texts": "folder"}, "Enter the folder&#x27;s path"),
+        ({"texts": "folder", "folder": "texts"}, "does not begin with /"),
+        ({"texts": "folder", "folder": "/no/such/place"}, "There is no folder /no/such/place"),
+        ({"researcher": "litellm"}, "An LLM needs a model"),
+        ({"researcher": "litellm", "model": "x", "api_base": "ftp://x"}, "begins with http://"),
+        ({"max_experiments": "-3"}, "number from 1 to 100,000"),
+    ],
+)
+def test_what_is_wrong_is_said_beside_it_and_nothing_is_made(signed_in, changed, words):
+    answer = signed_in.post(URL, {**FORM, **changed})
+    page = answer.content.decode()
+    assert answer.status_code == 422 and words in page and not Program.objects.exists()
+    if "name" not in changed:
+        assert 'value="night-gpt"' in page  # what was typed stays
+
+
+def test_a_name_is_taken_once(signed_in):
+    signed_in.post(URL, FORM)
+    page = signed_in.post(URL, {**FORM, "name": "Night-GPT"}).content.decode()
+    assert "already a program Night-GPT" in page and Program.objects.count() == 1
+
+
+def test_a_model_is_tried_with_a_real_call(signed_in):
+    with StandIn(answer=lambda messages: "ready") as server:
+        asked = {"model": "openai/stand-in", "api_base": server.api_base}
+        assert "answered" in signed_in.post("/new/model/", asked).content.decode()
+        assert len(server.requests) == 1
+
+
+def test_a_model_that_does_not_answer_says_why(signed_in):
+    with StandIn(["401"]) as server:
+        asked = {"model": "openai/stand-in", "api_base": server.api_base}
+        page = signed_in.post("/new/model/", asked).content.decode()
+    assert "✕" in page and "refused the key" in page
+    page = signed_in.post("/new/model/", {"model": "openai/x", "api_base": "http://127.0.0.1:9/v1"}).content.decode()
+    assert "✕" in page and "Traceback" not in page
+    assert "Enter the model first" in signed_in.post("/new/model/", {}).content.decode()
