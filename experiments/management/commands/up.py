@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from experiments import signin, tasks
+from experiments.management.compression import compress
 from experiments.management.supervisor import Supervisor
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -28,6 +29,9 @@ class Command(BaseCommand):
         with supervisor.lock():
             self._say(f"autoresearch-web, data in {settings.VAR_DIR}")
             try:
+                problem = compress(settings.BASE_DIR / "static")
+                if problem:
+                    self._say(f"static  {problem}")
                 supervisor.start_redis()
                 call_command("migrate", verbosity=0, interactive=False)
                 self._first_start()
