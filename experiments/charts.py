@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import variance
 from typing import Any, TypeVar
 
 from experiments.states import State
 
 T = TypeVar("T")
-MOST_DISCARDS = 3000  # drawn; beyond that the chart shows every n-th
+MOST_DISCARDS = 1500  # drawn; beyond that the chart shows every n-th
+MOST_FAILED = 800
 PAD = 0.06  # of the span, above and below
+TEXT, LABEL = 70, 120  # characters that the hover of a point shows, and the words beside a keep may have
+SAME = 3  # scores of one commit that say how large the noise is
 
 
 @dataclass(frozen=True)
@@ -25,43 +30,67 @@ class Tried:
     text: str
     why: str = ""
     parent_score: float | None = None
+    commit: str = ""
 
 
 def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better: bool = True) -> dict[str, Any]:
-    """Points of the progress chart by what became of them, and the range of scores that is worth showing."""
+    """Points of the progress chart by what became of them, each kind as columns, and the range that is worth showing.
+
+    `range`: where the staircase is; `whole`: of every score; `sigma`: of the noise, None where it is not known.
+    """
     tried = sorted(rows, key=lambda row: row.number)
     scored = [row for row in tried if row.score is not None]
     kept = [row for row in scored if row.state == State.KEPT]
     discarded = [row for row in scored if row.state == State.DISCARDED]
+    reverted = [row for row in scored if row.state == State.REVERTED]
+    failed = [row for row in tried if row.state == State.FAILED]
+    scores = [row.score or 0.0 for row in kept]
     return {
         "metric": metric,
         "lower_is_better": lower_is_better,
         "last": max((row.number for row in tried if row.state in _SHOWN), default=0),
-        "range": score_range([row.score or 0.0 for row in kept], [row.score or 0.0 for row in discarded]),
-        "kept": [
-            _point(row) | {"gain": (row.score or 0.0) - (before.score or 0.0)}
-            for before, row in zip([*kept[:1], *kept], kept, strict=False)
-        ],
-        "discarded": [_point(row) for row in thin(discarded, MOST_DISCARDS)],
-        "reverted": [_point(row) for row in scored if row.state == State.REVERTED],
-        "failed": [_point(row) | {"score": None} for row in tried if row.state == State.FAILED],
+        "range": score_range(scores, [row.score or 0.0 for row in discarded]),
+        "whole": score_range([row.score or 0.0 for row in [*kept, *discarded, *reverted]], []),
+        "sigma": noise_sigma((row.commit, row.score or 0.0) for row in scored),
+        "kept": _columns(kept, LABEL) | {"gain": _rounded(b - a for a, b in zip([*scores[:1], *scores], scores, strict=False))},
+        "discarded": _columns(thin(discarded, MOST_DISCARDS)),
+        "reverted": _columns(reverted),
+        "failed": _columns(thin(failed, MOST_FAILED)) | {"why": [row.why.replace("_", " ") for row in thin(failed, MOST_FAILED)]},
+        "left_out": max(0, len(discarded) - MOST_DISCARDS),
     }
 
 
 _SHOWN = {State.KEPT, State.DISCARDED, State.REVERTED, State.FAILED}
 
 
-def _point(row: Tried) -> dict[str, Any]:
-    known = row.score is not None and row.parent_score is not None
+def _columns(rows: Sequence[Tried], width: int = TEXT) -> dict[str, list[Any]]:
     return {
-        "pk": row.pk,
-        "number": row.number,
-        "state": row.state,
-        "score": row.score,
-        "text": row.text,
-        "why": row.why,
-        "delta": row.score - row.parent_score if known else None,  # type: ignore[operator]
+        "pk": [row.pk for row in rows],
+        "number": [row.number for row in rows],
+        "score": _rounded(row.score for row in rows),
+        "delta": _rounded(None if row.parent_score is None else (row.score or 0.0) - row.parent_score for row in rows),
+        "text": [row.text if len(row.text) <= width else f"{row.text[: width - 1]}…" for row in rows],
     }
+
+
+def _rounded(values: Iterable[float | None]) -> list[float | None]:
+    """Seven digits behind the point say all: the rest is a third of the bytes."""
+    return [None if value is None else round(value, 7) for value in values]
+
+
+def noise_sigma(scores: Iterable[tuple[str, float]]) -> float | None:
+    """Standard deviation of scores of the same commit, pooled over all that were scored three times or more.
+
+    `scores`: (commit, score). None where no commit was, or where they are all equal: then nothing is known.
+    """
+    groups: dict[str, list[float]] = {}
+    for commit, score in scores:
+        if commit:
+            groups.setdefault(commit, []).append(score)
+    enough = [group for group in groups.values() if len(group) >= SAME]
+    freedom = sum(len(group) - 1 for group in enough)
+    squares = sum(variance(group) * (len(group) - 1) for group in enough)
+    return math.sqrt(squares / freedom) if squares > 0 else None
 
 
 def score_range(kept: Sequence[float], discarded: Sequence[float]) -> tuple[float, float]:

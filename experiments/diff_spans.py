@@ -81,6 +81,9 @@ def _ranges(words: list[str], slices: Iterable[tuple[int, int]]) -> Ranges:
 
 def marked(spans: list[Span], ranges: Ranges) -> Iterator[Span]:
     """The spans, cut where a changed range begins or ends."""
+    if not ranges:
+        yield from spans
+        return
     edges = sorted({edge for pair in ranges for edge in pair})
     at = 0
     for span in spans:
@@ -94,6 +97,9 @@ def marked(spans: list[Span], ranges: Ranges) -> Iterator[Span]:
 
 def visible(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Characters that hide or reorder text stand as their code point; empty spans fall away."""
+    spans = tuple(spans)
+    if not _ODD.search("".join(span.text for span in spans)):
+        return tuple(span for span in spans if span.text)
     return tuple(
         Span(f"U+{ord(part):04X}", "odd", span.changed) if n % 2 else replace(span, text=part)
         for span in spans

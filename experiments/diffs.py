@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from functools import lru_cache
 from io import StringIO
@@ -11,11 +11,11 @@ from itertools import groupby, pairwise
 
 from pygments.lexer import Lexer
 from unidiff.errors import UnidiffParseError
-from unidiff.patch import Hunk, PatchedFile, PatchSet
+from unidiff.patch import Hunk, Line, PatchedFile, PatchSet
 
 from experiments.diff_spans import Pairing, Ranges, Span, highlight, lexer_for, marked, visible
 
-MAX_ROWS = 3_000  # lines shown of one diff
+MAX_ROWS = 2_000  # lines of a diff on one page
 MAX_WIDTH = 1_000  # characters shown of one line
 FOLD_OVER, FOLD_KEEP = 9, 3  # unchanged lines: so many in a row are folded, so many beside a change stay
 
@@ -28,10 +28,14 @@ class Row:
     old: int | None
     new: int | None
     spans: tuple[Span, ...]
+    mate: int | None = None  # of a changed line: the number of its partner on the other side
 
     @property
     def sign(self) -> str:
         return {"add": "+", "del": "−"}.get(self.kind, " ")
+
+
+Pair = tuple[Row | None, Row | None]  # the old side and the new; the same row twice where nothing changed
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,45 @@ class Block:
     rows: tuple[Row, ...]
     heading: str = ""
     folded: bool = False
+    hidden: int = 0  # lines of the file between the hunk before and this one, which the diff leaves out
+
+    @property
+    def first(self) -> int | None:
+        """Its first line on the new side."""
+        return self.rows[0].new if self.rows else None
+
+    @property
+    def hidden_from(self) -> int:
+        """The first hidden line, on the new side."""
+        numbers = [row.new for row in self.rows if row.new]
+        return numbers[0] - self.hidden if numbers else 1
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The rows side by side: a changed line beside its partner."""
+        pairs: list[Pair] = []
+        for changed, run in groupby(self.rows, key=lambda row: row.kind in {"add", "del"}):
+            rows = list(run)
+            pairs += _aligned(rows) if changed else [(row, row) for row in rows]
+        return pairs
+
+
+def _aligned(rows: list[Row]) -> Iterator[Pair]:
+    old, new = ([row for row in rows if row.kind == kind] for kind in ("del", "add"))
+    i = j = 0
+    while i < len(old) and j < len(new):
+        alone_left, alone_right = old[i].mate is None, new[j].mate is None
+        if alone_right and not alone_left:
+            yield None, new[j]
+            j += 1
+        elif alone_left and not alone_right:
+            yield old[i], None
+            i += 1
+        else:
+            yield old[i], new[j]
+            i, j = i + 1, j + 1
+    yield from ((row, None) for row in old[i:])
+    yield from ((None, row) for row in new[j:])
 
 
 @dataclass(frozen=True)
@@ -50,7 +93,8 @@ class FileDiff:
     added: int
     removed: int
     blocks: tuple[Block, ...]
-    left_out: int = 0  # lines beyond MAX_ROWS
+    left_out: int = 0  # lines after those that are shown
+    lines: int = 0  # of all its hunks
 
     @property
     def number_width(self) -> int:
@@ -61,22 +105,26 @@ class FileDiff:
 
 @dataclass
 class _Budget:
+    skip: int = 0  # rows on the pages before
     rows: int = MAX_ROWS
     pairing: Pairing = field(default_factory=Pairing)
 
 
 @lru_cache(maxsize=64)
-def parse(text: str) -> tuple[FileDiff, ...]:
-    """The files of a unified diff. Text that is no diff comes back as one file of plain notes."""
+def parse(text: str, start: int = 0) -> tuple[FileDiff, ...]:
+    """The files of a unified diff, MAX_ROWS lines of it from line `start` on.
+
+    Text that is no diff comes back as one file of plain notes.
+    """
     if not text.strip():
         return ()
     try:
         patch = PatchSet(StringIO(text, newline="\n"))
     except (UnidiffParseError, ValueError):
-        return (_plain(text),)
-    budget = _Budget()
+        return (_plain(text, start),)
+    budget = _Budget(start)
     files = tuple(_file(patched, budget) for patched in patch)
-    return files or (_plain(text),)
+    return files or (_plain(text, start),)
 
 
 def between(old: str, new: str, path: str) -> tuple[FileDiff, ...]:
@@ -106,22 +154,30 @@ def _range(start: int, end: int) -> str:
     return f"{start + 1 if end > start else start},{end - start}"
 
 
-def _plain(text: str) -> FileDiff:
+def _plain(text: str, start: int) -> FileDiff:
     lines = text.split("\n")
-    rows = tuple(Row("note", None, None, visible([Span(line[:MAX_WIDTH])])) for line in lines[:MAX_ROWS])
-    return FileDiff("", "not a unified diff; shown as it is", 0, 0, (Block(rows),), max(0, len(lines) - MAX_ROWS))
+    end = start + MAX_ROWS
+    rows = tuple(Row("note", None, None, visible([Span(_cut(line))])) for line in lines[start:end])
+    left_out = max(0, len(lines) - end)
+    return FileDiff("", "not a unified diff; shown as it is", 0, 0, (Block(rows),), left_out, len(lines))
 
 
 def _file(patched: PatchedFile, budget: _Budget) -> FileDiff:
     lexer = lexer_for(patched.path)
     blocks: list[Block] = []
-    left_out = 0
+    left_out, end = 0, 1
     for hunk in patched:
-        rows = _rows(hunk, lexer, budget)
-        left_out += len(hunk) - len(rows)
+        passed = min(budget.skip, len(hunk))
+        budget.skip -= passed
+        rows = _rows(list(hunk)[passed : passed + budget.rows], lexer, budget)
+        left_out += len(hunk) - passed - len(rows)
+        begin = hunk.target_start + (not hunk.target_length)
         if rows:
-            blocks += _folded(rows, _heading(hunk))
-    return FileDiff(_name(patched.path), _change(patched), patched.added, patched.removed, tuple(blocks), left_out)
+            first, *more = _folded(rows, _heading(hunk))
+            blocks += [replace(first, hidden=0 if passed else max(0, begin - end)), *more]
+        end = begin + hunk.target_length
+    shown, lines = tuple(blocks), sum(len(hunk) for hunk in patched)
+    return FileDiff(_name(patched.path), _change(patched), patched.added, patched.removed, shown, left_out, lines)
 
 
 def _name(path: str) -> str:
@@ -146,8 +202,7 @@ def _heading(hunk: Hunk) -> str:
     return f"{where} · {section}" if section else where
 
 
-def _rows(hunk: Hunk, lexer: Lexer, budget: _Budget) -> list[Row]:
-    lines = list(hunk)[: budget.rows]
+def _rows(lines: list[Line], lexer: Lexer, budget: _Budget) -> list[Row]:
     budget.rows -= len(lines)
     texts = [_cut(line.value.rstrip("\n")) for line in lines]
     old_side = [i for i, line in enumerate(lines) if line.line_type in " -"]
@@ -156,16 +211,22 @@ def _rows(hunk: Hunk, lexer: Lexer, budget: _Budget) -> list[Row]:
     for side in (old_side, new_side):  # the new side last: unchanged lines are coloured as they now stand
         for i, coloured in zip(side, highlight([texts[i] for i in side], lexer), strict=True):
             spans[i] = coloured
-    marks = _marks([line.line_type for line in lines], texts, budget.pairing)
+    marks, mates = _marks([line.line_type for line in lines], texts, budget.pairing)
     return [
         Row(
             _KINDS.get(line.line_type, "same"),
             line.source_line_no,
             line.target_line_no,
             visible(marked(spans[i], marks.get(i, []))),
+            _number(lines[mates[i]]) if i in mates else None,
         )
         for i, line in enumerate(lines)
     ]
+
+
+def _number(line: Line) -> int | None:
+    number: int | None = line.target_line_no if line.line_type == "+" else line.source_line_no
+    return number
 
 
 def _cut(line: str) -> str:
@@ -174,9 +235,10 @@ def _cut(line: str) -> str:
     return line if more <= 0 else f"{line[:MAX_WIDTH]} … {more:,} more characters"
 
 
-def _marks(kinds: list[str], texts: list[str], pairing: Pairing) -> dict[int, Ranges]:
-    """Line index -> character ranges that differ from the line it replaces or that replaces it."""
+def _marks(kinds: list[str], texts: list[str], pairing: Pairing) -> tuple[dict[int, Ranges], dict[int, int]]:
+    """Line index -> character ranges that differ from the line it replaces or that replaces it; and to that line."""
     marks: dict[int, Ranges] = {}
+    mates: dict[int, int] = {}
     runs = [(kind, [i for i, _ in run]) for kind, run in groupby(enumerate(kinds), key=lambda pair: pair[1])]
     for (kind, removed), (next_kind, added) in pairwise(runs):
         if (kind, next_kind) != ("-", "+"):
@@ -188,9 +250,10 @@ def _marks(kinds: list[str], texts: list[str], pairing: Pairing) -> dict[int, Ra
                 found = pairing.differences(texts[i], texts[j])
                 if found:
                     marks[i], marks[j] = found
+                    mates[i], mates[j] = j, i
                     at = position + 1
                     break
-    return marks
+    return marks, mates
 
 
 def _folded(rows: list[Row], heading: str) -> Iterator[Block]:

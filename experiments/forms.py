@@ -1,4 +1,4 @@
-"""Forms of the run page: its limits, and notes to the researcher."""
+"""Forms of the run page: its limits, notes to the researcher, and ideas for its queue."""
 
 from __future__ import annotations
 
@@ -46,5 +46,15 @@ class NoteForm(forms.Form):
         error_messages={
             "required": "Write a note first.",
             "max_length": "A note has at most %(limit_value)d characters; this one has %(show_value)d. Shorten it.",
+        },
+    )
+
+
+class IdeaForm(forms.Form):
+    text = forms.CharField(
+        max_length=2000,
+        error_messages={
+            "required": "Write the idea first.",
+            "max_length": "An idea has at most %(limit_value)d characters; this one has %(show_value)d. Shorten it.",
         },
     )

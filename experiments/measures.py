@@ -24,19 +24,29 @@ class Measure:
     delta: str = ""
     better: bool | None = None  # only of the score; whether more memory is worse depends
 
+    @property
+    def shape(self) -> str:
+        """Up or down, so that nobody needs the colour."""
+        return {"+": "▲", "−": "▼"}.get(self.delta[:1], "")
+
+    @property
+    def word(self) -> str:
+        return "" if self.better is None else "better" if self.better else "worse"
+
 
 def _gb(mb: float) -> str:
     return f"{mb / 1024:.1f} GB"
 
 
 # key in the summary, label, how it is written
-_KNOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+KNOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("peak_vram_mb", "Memory", _gb),
+    ("mfu_percent", "MFU", "{:.1f} %".format),
     ("num_steps", "Steps", "{:,.0f}".format),
-    ("total_tokens_m", "Tokens", "{:,.1f} M".format),
+    ("tokens_per_second", "Tokens/s", "{:,.0f}".format),
     ("training_seconds", "Training", "{:,.1f} s".format),
     ("total_seconds", "In all", "{:,.1f} s".format),
-    ("mfu_percent", "MFU", "{:.1f} %".format),
+    ("total_tokens_m", "Tokens", "{:,.1f} M".format),
     ("num_params_m", "Parameters", "{:,.1f} M".format),
     ("depth", "Depth", "{:,.0f}".format),
 )
@@ -46,12 +56,18 @@ _SHOWN_APART = {"val_bpb"}  # the score, which the judge measures
 def measures(mine: Outcome, parent: Outcome | None, *, metric: str, lower_is_better: bool) -> list[Measure]:
     """The score first, then what the training said of itself; only what is known."""
     rows = [_score(mine.score, parent.score if parent else None, metric, lower_is_better)]
-    theirs = parent.summary if parent else {}
-    rows += [_measure(label, mine.summary.get(key), theirs.get(key), write) for key, label, write in _KNOWN]
-    known = {key for key, _, _ in _KNOWN} | _SHOWN_APART
-    others = sorted(key for key in mine.summary if key not in known)[:20]
-    rows += [_measure(key[:40], mine.summary[key], theirs.get(key), "{:,.6g}".format) for key in others]
+    ours, theirs = with_speed(mine.summary), with_speed(parent.summary if parent else {})
+    rows += [_measure(label, ours.get(key), theirs.get(key), write) for key, label, write in KNOWN]
+    known = {key for key, _, _ in KNOWN} | _SHOWN_APART
+    others = sorted(key for key in ours if key not in known)[:20]
+    rows += [_measure(key[:40], ours[key], theirs.get(key), "{:,.6g}".format) for key in others]
     return [row for row in rows if row.value]
+
+
+def with_speed(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`summary` with its tokens a second, where they follow from it."""
+    tokens, seconds = number(summary.get("total_tokens_m")), number(summary.get("training_seconds"))
+    return {**summary, "tokens_per_second": tokens * 1e6 / seconds} if tokens and seconds else summary
 
 
 def signed(text: str) -> str:
@@ -59,14 +75,15 @@ def signed(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """`value` where it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
 def _score(mine: float | None, parent: float | None, metric: str, lower_is_better: bool) -> Measure:
-    a, b = _number(mine), _number(parent)
+    a, b = number(mine), number(parent)
     if a is None:
         return Measure(metric, "")
     if b is None:
@@ -78,7 +95,7 @@ def _score(mine: float | None, parent: float | None, metric: str, lower_is_bette
 
 
 def _measure(label: str, mine: Any, parent: Any, write: Callable[[float], str]) -> Measure:
-    a, b = _number(mine), _number(parent)
+    a, b = number(mine), number(parent)
     if a is None:
         return Measure(label, "")
     if b is None:

@@ -10,8 +10,13 @@ _STATUS = {State.KEPT: "keep", State.REVERTED: "keep", State.DISCARDED: "discard
 
 
 def results_tsv(run: Run) -> str:
-    """One line per experiment that trained or failed, in order; a crash has zeros, as upstream."""
-    done = run.experiments.filter(state__in=_STATUS, commit__gt="").order_by("number").defer("prompt", "diff", "memo")
+    """One line per experiment that trained or failed, in order; a crash has zeros, as upstream.
+
+    Of an imported run every row, also those that came without a commit.
+    """
+    done = run.experiments.filter(state__in=_STATUS).order_by("number").defer("prompt", "diff", "memo")
+    if not run.source:
+        done = done.filter(commit__gt="")
     return "".join("\t".join(row) + "\n" for row in [HEADER, *(_row(experiment) for experiment in done)])
 
 
@@ -20,4 +25,5 @@ def _row(experiment: Experiment) -> tuple[str, ...]:
     crashed = status == "crash" or experiment.score is None
     score, memory = (0.0, 0.0) if crashed else (experiment.score or 0.0, experiment.memory_gb)
     description = " ".join(experiment.description.split())  # a tab would be another column
-    return experiment.commit[:7], f"{score:.6f}", f"{memory:.1f}", status, description
+    commit = experiment.commit if experiment.commit == "baseline" else experiment.commit[:7] or "unknown"
+    return commit, f"{score:.6f}", f"{memory:.1f}", status, description

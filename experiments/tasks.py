@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celery import shared_task
 from kombu.exceptions import OperationalError
 
-from experiments.loop import actions, engine, reconcile
+from experiments.importing import jobs
+from experiments.importing.bring import Wish
+from experiments.importing.refused import ImportRefused
+from experiments.loop import actions, engine, manual, reconcile
+from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 
 log = logging.getLogger(__name__)
@@ -40,6 +46,11 @@ def train(experiment_id: int) -> None:
 def decide(experiment_id: int) -> None:
     engine.decide(experiment_id)
     _go_on(experiment_id)
+
+
+@shared_task
+def import_repository(token: str) -> None:
+    jobs.work(token)
 
 
 _STAGES = {"propose": propose, "train": train, "decide": decide}
@@ -78,11 +89,41 @@ def create_program(name: str, **fields: Any) -> Program:
     return actions.create_program(name, **fields)
 
 
+def read_files(program: Program, commit: str, paths: Iterable[str]) -> dict[str, str]:
+    """Texts of `paths` at a commit of the program's repository; nothing where the commit is not there."""
+    workspace = Workspace(program.repo)
+    known = re.fullmatch("[0-9a-f]{40,64}", commit) and program.repo.is_dir() and workspace.ref(commit)
+    return workspace.read(commit, paths) if known else {}
+
+
 def start_run(program: Program, tag: str, **options: Any) -> Run:
     """Start a run from the program's base commit. Raises StateError when the tag is taken."""
     run = actions.start_run(program, tag, **options)
     wake(run.pk)
     return run
+
+
+def manual_start(run: Run, source: Experiment | None) -> manual.Start:
+    """What the editor of a manual experiment starts from. Raises StateError where none can be added."""
+    return manual.start(run, source)
+
+
+def manual_problem(run: Run, parent: Experiment, texts: Mapping[str, str]) -> tuple[Mapping[str, str], str]:
+    """The files of `parent` that may be edited, and why these texts in their place could not be tried."""
+    before = manual.files(run, parent)
+    return before, manual.problem(before, texts)
+
+
+def add_manual(run: Run, texts: Mapping[str, str], **options: Any) -> Experiment:
+    """A person's edit as an experiment. Raises StateError; nothing has changed then."""
+    made = manual.submit(run, texts, **options)
+    wake(run.pk)
+    return made
+
+
+def missing_files(program: Program, paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that the program's repository does not have."""
+    return manual.missing(program, paths)
 
 
 def adopt_branch(run: Run, *, by: str) -> None:
@@ -98,3 +139,13 @@ def restore_branch(run: Run, *, by: str) -> None:
 def create_demo() -> Run | None:
     """On an empty installation: a small program and a run that starts by itself. None when there is a program already."""
     return actions.create_demo()
+
+
+def fetch_import(wish: Wish, *, by: str) -> str:
+    """Have a worker fetch and import it. Returns the token of the job. Raises ImportRefused when no worker can be told."""
+    token = jobs.create(wish, by=by)
+    try:
+        import_repository.apply_async((token,))
+    except OperationalError as error:
+        raise ImportRefused("Redis does not answer, so no worker can fetch it. Start it, then try again.") from error
+    return token

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from experiments.charts import Tried, lttb, progress, score_range, sparkline, thin
+from experiments.charts import MOST_DISCARDS, Tried, lttb, noise_sigma, progress, score_range, sparkline, thin
 from experiments.states import State
 
 
@@ -21,18 +21,46 @@ def test_progress_sorts_experiments_by_what_became_of_them():
             tried(5, State.REVERTED, 1.3, parent_score=1.4),
         ]
     )
-    assert [point["number"] for point in data["kept"]] == [0, 2]
-    assert data["kept"][1]["gain"] == pytest.approx(-0.1)
-    assert data["discarded"][0]["delta"] == pytest.approx(0.1)
-    assert [point["number"] for point in data["failed"]] == [3]
-    assert [point["number"] for point in data["reverted"]] == [5]
+    assert data["kept"]["number"] == [0, 2] and data["kept"]["pk"] == [100, 102]
+    assert data["kept"]["gain"] == pytest.approx([0, -0.1])
+    assert data["discarded"]["delta"] == pytest.approx([0.1])
+    assert (data["failed"]["number"], data["failed"]["why"]) == ([3], ["oom"])
+    assert data["reverted"]["number"] == [5]
+    assert len({len(column) for column in data["kept"].values()}) == 1
     assert data["last"] == 5
 
 
 def test_progress_of_nothing_has_a_range_to_draw():
     data = progress([])
-    assert (data["kept"], data["last"]) == ([], 0)
+    assert (data["kept"]["number"], data["last"], data["sigma"]) == ([], 0, None)
     assert data["range"][0] < data["range"][1]
+
+
+def test_a_long_run_shows_some_of_its_discards_and_says_how_many_not():
+    data = progress([tried(0, State.KEPT, 1.5), *(tried(n, State.DISCARDED, 1.6) for n in range(1, 5000))])
+    assert len(data["discarded"]["number"]) == MOST_DISCARDS and data["discarded"]["number"][-1] == 4999
+    assert data["left_out"] == 4999 - MOST_DISCARDS
+
+
+def test_the_whole_range_holds_every_score():
+    data = progress([tried(0, State.KEPT, 1.0), tried(1, State.KEPT, 0.97), tried(2, State.DISCARDED, 3.2)])
+    assert data["range"][1] < 2 and data["whole"][0] < 0.97 and data["whole"][1] > 3.2
+
+
+@pytest.mark.parametrize(
+    ("scores", "sigma"),
+    [
+        ([], None),
+        ([("a", 1.0), ("a", 1.2)], None),  # two say too little
+        ([("a", 1.0), ("a", 1.1), ("a", 1.2)], 0.1),
+        ([("a", 1.0), ("b", 1.1), ("c", 1.2)], None),
+        ([("", 1.0), ("", 1.1), ("", 1.2)], None),  # imported without hashes
+        ([("a", 1.0)] * 3, None),  # a table with the same row three times is no measurement
+        ([("a", 1.0), ("a", 1.1), ("a", 1.2), ("b", 5.0), ("b", 5.3), ("b", 5.6)], math.sqrt((0.02 + 0.18) / 4)),
+    ],
+)
+def test_the_noise_comes_from_scores_of_the_same_commit(scores, sigma):
+    assert noise_sigma(scores) == (None if sigma is None else pytest.approx(sigma))
 
 
 def test_a_wild_discard_does_not_flatten_the_staircase():

@@ -120,8 +120,34 @@ def test_the_worst_diff_is_quick():
     old = "".join(f"{'a, ' * 300}{i}\n" for i in range(1500))
     text = unified(old, old.replace("a, ", "b, "))
     started = time.monotonic()
-    diffs.parse.__wrapped__(text)
+    for file in diffs.parse.__wrapped__(text):
+        assert sum(len(block.pairs) for block in file.blocks) <= len(rows_of(file))
     assert time.monotonic() - started < 4
+
+
+def test_a_huge_diff_comes_in_pages():
+    lines = [f"x{i} = {i}\n" for i in range(diffs.MAX_ROWS + 5)]
+    text = unified("", "".join(lines)) + unified("a\n", "b\n", "other.py")
+    huge, other = diffs.parse(text, diffs.MAX_ROWS)
+    assert [text_of(row) for row in rows_of(huge)] == [line.rstrip() for line in lines[-5:]]
+    assert (rows_of(huge)[0].new, huge.left_out, huge.lines) == (diffs.MAX_ROWS + 1, 0, diffs.MAX_ROWS + 5)
+    assert len(rows_of(other)) == 2
+    (first, _) = diffs.parse(text, diffs.MAX_ROWS + 5)
+    assert (first.blocks, first.left_out) == ((), 0)
+
+
+def test_side_by_side_a_changed_line_stands_beside_its_partner():
+    (file,) = diffs.parse(unified("a\nLR = 0.06\ngone\nz\n", "a\n# higher\nLR = 0.08\nz\nend\n"))
+    sides = [tuple(text_of(row) if row else None for row in pair) for block in file.blocks for pair in block.pairs]
+    assert sides == [
+        ("a", "a"), (None, "# higher"), ("LR = 0.06", "LR = 0.08"), ("gone", None), ("z", "z"), (None, "end"),
+    ]  # fmt: skip
+
+
+def test_a_hunk_knows_how_many_lines_are_hidden_before_it():
+    old = "".join(f"x{i} = {i}\n" for i in range(60))
+    (file,) = diffs.parse(unified(old, old.replace("x20 = 20", "x20 = 21").replace("x50 = 50", "x50 = 51")))
+    assert [(block.hidden, block.hidden_from) for block in file.blocks] == [(17, 1), (23, 25)]
 
 
 @pytest.mark.parametrize(
@@ -148,4 +174,5 @@ def test_any_two_texts_come_out_whole(old: str, new: str):
 
 @given(st.text(alphabet="+-@ \\\nabdiff/123,\t\r\x00"))
 def test_any_text_is_accepted(text: str):
-    diffs.parse.__wrapped__(text)
+    for file in diffs.parse.__wrapped__(text):
+        assert sum(len(block.pairs) for block in file.blocks) <= len(rows_of(file))

@@ -21,16 +21,16 @@ FLOORS = [
     "urls routing api management apps doctor",
     "views",
     "consumers templatetags",
-    "tasks",
+    "tasks demo",
     "loop",
-    "activity cards charts forms forms_new forms_program inbox measures model_check results tiles words",  # what pages are made of
+    "activity advice audit cards charts comparison forms forms_manual forms_new forms_import forms_program importing forms_recipe inbox log_text machines markup measures model_check overlaid report report_rows results stream_reading table themes tiles words",  # what pages are made of
     "models researcher presence signin",
-    "states events diffs diff_spans",
+    "states events diffs diff_spans patches",
     "trainer",
 ]
 # A page asks tasks for changes and helpers for what it shows; the loop and the researchers are behind tasks.
-VIEWS_SEE = {"views", "tasks", "templatetags", "models", "presence", "signin", "states", "diffs", *FLOORS[5].split()}
-PURE = ["states", "diffs", "diff_spans", "charts", "researcher", "loop.verdict", "loop.errors"]  # no Django
+VIEWS_SEE = {"views", "tasks", "templatetags", "models", "presence", "signin", "states", "diffs", "patches", *FLOORS[5].split()}
+PURE = ["states", "diffs", "diff_spans", "patches", "charts", "log_text", "themes", "researcher", "loop.verdict", "loop.errors"]  # no Django
 ONLY = {  # who alone may import it
     "git": {"experiments.loop.workspace"},
     "channels.layers": {"experiments.events"},

@@ -50,7 +50,11 @@ def start_run(
     hours: float | None = None, seed: int = 42,
 ) -> Run:
     """Start a run from the program's main commit. Raises StateError when the tag is taken."""
-    base = Workspace(program.repo).ref("refs/heads/main")
+    workspace = Workspace(program.repo)
+    base = workspace.ref("refs/heads/main")
+    missing = sorted(set(program.editable) - set(workspace.read(base, program.editable) if base else ()))
+    if missing:
+        raise StateError(f"{missing[0]} is not in the program's repository: there is nothing to train. Choose another program.")
     deadline = timezone.now() + timedelta(hours=hours) if hours else None
     try:
         with transaction.atomic():
@@ -68,6 +72,7 @@ def start_run(
 def revert(experiment: Experiment, *, by: str) -> Experiment:
     """A new experiment on the best without this experiment's change. Raises StateError; nothing has changed then."""
     run, best = experiment.run, experiment.run.best
+    run.check_open()
     if experiment.state != State.KEPT or experiment.parent is None or best is None:
         raise StateError(f"#{experiment.number} is not a kept change; there is nothing to revert.")
     workspace = Workspace(run.program.repo)

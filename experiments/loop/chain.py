@@ -69,7 +69,12 @@ def tree_without(experiment: Experiment, best: Experiment) -> str:
 
 
 def sync_branch(run: Run) -> None:
-    """Set the branch to the best. Pauses the run when somebody else has moved it; their work is never reset."""
+    """Set the branch to the best. Pauses the run when somebody else has moved it; their work is never reset.
+
+    An imported run's branch stays as it came.
+    """
+    if run.source:
+        return
     with transaction.atomic():
         # one at a time, and with the tip of now: two at once would take each other for somebody outside
         run.refresh_from_db(from_queryset=Run.objects.select_for_update(no_key=True))

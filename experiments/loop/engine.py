@@ -22,10 +22,10 @@ from experiments import presence
 from experiments.loop import chain, devices, judging, training, verdict
 from experiments.loop.errors import MergeConflict, StageError
 from experiments.loop.lease import Lease, heartbeat
-from experiments.loop.proposing import ReplyWriter, build_context
+from experiments.loop.proposing import ReplyWriter, build_context, ideas_for
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Run
-from experiments.researcher.base import Message, Proposal, Researcher, ResearcherAway, ResearcherError
+from experiments.researcher.base import Context, Message, Proposal, Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.choose import choose
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
 from experiments.researcher.prompt import build_prompt, repair_message
@@ -98,26 +98,31 @@ def propose(experiment_id: int) -> None:
         )
         with heartbeat(experiment) as lease:
             writer = ReplyWriter(experiment, lease.check)
-            proposal, files = _ask(experiment, parent, researcher, writer, lease)
+            ideas = ideas_for(experiment, researcher)
+            proposal, files = _ask(experiment, build_context(experiment, parent, ideas), researcher, writer, lease)
             commit = chain.commit_files(experiment, parent, files, proposal.description)
             diff = Workspace(program.repo).diff(parent.commit, commit)
         mode = Mode(type(run).objects.values_list("mode", flat=True).get(pk=run.pk))
-        experiment.move_to(
-            State.REVIEWING if mode.reviews_diffs else State.READY,
-            by=researcher.label, why=proposal.description,
-            parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
-            hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
-            proposed_at=timezone.now(),
-        )
+        with transaction.atomic():
+            experiment.move_to(
+                State.REVIEWING if mode.reviews_diffs else State.READY,
+                by=researcher.label, why=proposal.description,
+                parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
+                hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
+                proposed_at=timezone.now(),
+            )
+            for idea in ideas[:1]:  # it was at the head when this was proposed
+                idea.take_up(experiment)
 
 
 def _ask(
-    experiment: Experiment, parent: Experiment, researcher: Researcher, writer: ReplyWriter, lease: Lease
+    experiment: Experiment, context: Context, researcher: Researcher, writer: ReplyWriter, lease: Lease
 ) -> tuple[Proposal, dict[str, str]]:
     """The proposal and the changed files; a malformed edit goes back with the parser's words."""
-    context = build_context(experiment, parent)
     messages = build_prompt(context)
     _store_prompt(experiment, messages)
+    if researcher.reads_prompt:
+        experiment.run.notes.filter(read_by=None, text__in=context.notes).update(read_by=experiment)
     for repairs_left in range(EDIT_REPAIRS if researcher.can_repair else 0, -1, -1):
         text = writer.take(researcher.reply(messages, context))
         lease.check()
@@ -136,7 +141,6 @@ def _ask(
 def _store_prompt(experiment: Experiment, messages: tuple[Message, ...]) -> None:
     prompt = [{"role": message.role, "content": message.content} for message in messages]
     experiment.store(prompt=prompt, brief=experiment.brief)
-    experiment.run.notes.filter(read_by=None).update(read_by=experiment)
 
 
 # 2. Train

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from experiments.loop.devices import names as device_names
 from experiments.loop.workspace import Workspace
-from experiments.models import Experiment, Run, stream
-from experiments.researcher.base import Context, Crash, Past, Piece, Restart, Text, Usage
+from experiments.models import Experiment, Idea, Run, stream
+from experiments.researcher.base import Context, Crash, Past, Piece, Researcher, Restart, Text, Usage
 from experiments.states import Failure, State
 
 LOG_TAIL = 4000  # characters of a crashed training's log that the researcher sees
 REPAIRS = 2  # how often a crash is given back to its author
+IDEAS_SHOWN = 5  # of the queue: the first is to be taken up, the others say what comes later
 CRASH_AGE = 3  # experiments after which nobody goes back to a crash
 FLUSH_SECONDS = 0.1
 
 
-def build_context(experiment: Experiment, parent: Experiment) -> Context:
+def build_context(experiment: Experiment, parent: Experiment, ideas: Sequence[Idea] = ()) -> Context:
     run, program = experiment.run, experiment.run.program
     workspace = Workspace(program.repo)
     return Context(
@@ -36,10 +37,18 @@ def build_context(experiment: Experiment, parent: Experiment) -> Context:
         best_score=parent.score,
         history=tuple(_history(run)),
         notes=tuple(run.notes.values_list("text", flat=True)),
+        ideas=tuple(idea.text for idea in ideas),
         crash=_crash(experiment.subject) if experiment.subject else None,
         remaining=remaining(run),
         seed=run.seed,
     )
+
+
+def ideas_for(experiment: Experiment, researcher: Researcher) -> list[Idea]:
+    """The head of the queue; nothing for a repair, which has its idea, or for a researcher that reads no ideas."""
+    if experiment.subject or not researcher.reads_prompt:
+        return []
+    return list(experiment.run.ideas.offered_to(experiment)[:IDEAS_SHOWN])
 
 
 def _history(run: Run) -> Iterator[Past]:

@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, Q, When
 
 from experiments import presence
 from experiments.loop import chain, training
@@ -162,7 +162,8 @@ def _due(run: Run) -> Due:
     due += [("propose", pk) for pk in free.filter(state=State.PROPOSING).values_list("pk", flat=True)]
     starting = Q(state=State.READY) & ~Q(worker="")
     lanes = run.lanes - run.experiments.filter(Q(state__in=ON_DEVICE) | starting).count()
-    ready = free.filter(state=State.READY)
+    by_hand_first = Case(When(kind=Kind.MANUAL, then=0), default=1)  # a person waits for it
+    ready = free.filter(state=State.READY).order_by(by_hand_first, "number")
     if run.best is None:
         ready = ready.filter(kind=Kind.BASELINE)  # an idea waits until there is something to compare it with
     if lanes > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import git
@@ -139,7 +139,7 @@ class Workspace:
     def read(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
         """Texts of `paths` at `commit`; a path that is not there is left out."""
         wanted = set(paths)
-        return {path: self._text(data) for path, data in self._blobs(commit) if path in wanted}
+        return {path: self._text(data) for path, data in self._blobs(commit, wanted)}
 
     def export(self, commit: str, folder: Path) -> None:
         """Write the commit's files below `folder`: plain files only, no links, no submodules, no .git."""
@@ -150,12 +150,14 @@ class Workspace:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
 
-    def _blobs(self, commit: str) -> Iterable[tuple[str, bytes]]:
+    def _blobs(self, commit: str, wanted: Container[str] | None = None) -> Iterable[tuple[str, bytes]]:
         listing = self._git("ls-tree", "-r", "-z", "--full-tree", commit, raw=True)
         assert isinstance(listing, bytes)
         for entry in filter(None, listing.split(b"\0")):
             meta, _, path = entry.partition(b"\t")
             mode, kind, blob = meta.split()
+            if wanted is not None and path.decode(errors="replace") not in wanted:
+                continue
             if kind == b"blob" and mode != b"120000":
                 data = self._git("cat-file", "blob", blob.decode(), raw=True)
                 assert isinstance(data, bytes)

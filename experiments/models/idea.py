@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
-from django.db import models
+from typing import TYPE_CHECKING
+
+from django.db import models, transaction
+from django.utils import timezone
+
+from experiments.models.run import Run
+from experiments.states import StateError
+
+if TYPE_CHECKING:
+    from experiments.models.experiment import Experiment
+
+MOST_OPEN = 200  # of one run: a queue that nobody can read helps nobody
+
+
+class IdeaQuerySet(models.QuerySet["Idea"]):
+    def waiting(self) -> IdeaQuerySet:
+        """The open ones, the next first."""
+        return self.filter(used_by=None, dropped_at=None).order_by("position", "pk")
+
+    def offered_to(self, experiment: Experiment) -> IdeaQuerySet:
+        """The open ones; before them the one that it has taken up already, when it is proposed once more."""
+        mine = models.Q(used_by=None) | models.Q(used_by=experiment)
+        return self.filter(mine, dropped_at=None).order_by(models.F("used_by").asc(nulls_last=True), "position", "pk")
+
+    def used(self) -> IdeaQuerySet:
+        """Those that an experiment took up, the last first."""
+        return self.exclude(used_by=None).select_related("used_by").order_by("-used_by__number", "-pk")
 
 
 class Idea(models.Model):
@@ -16,8 +42,71 @@ class Idea(models.Model):
     used_by = models.ForeignKey("Experiment", models.SET_NULL, null=True, related_name="ideas")
     dropped_at = models.DateTimeField(null=True)
 
+    objects = IdeaQuerySet.as_manager()
+
     class Meta:
         ordering = ["position", "pk"]
 
     def __str__(self) -> str:
         return self.text[:60]
+
+    @property
+    def is_open(self) -> bool:
+        return self.used_by_id is None and self.dropped_at is None
+
+    @classmethod
+    def add(cls, run: Run, text: str, *, by: str) -> Idea:
+        """Put it at the end of the run's queue. Raises StateError where the queue is full or the run is a record."""
+        run.check_open()
+        with transaction.atomic():
+            Run.locked(run.pk)
+            waiting = list(cls.objects.filter(run=run).waiting().values_list("position", flat=True))
+            if len(waiting) >= MOST_OPEN:
+                raise StateError(f"{MOST_OPEN} ideas are waiting already. Drop some first.")
+            idea = cls.objects.create(run=run, text=text, author=by, position=max(waiting, default=0) + 1)
+            run.record(by, "idea", why=text)
+        return idea
+
+    def edit(self, text: str, *, by: str) -> None:
+        """Other words for an open idea. It then is the idea of who wrote it first, as the audit log says."""
+        self._change("idea edited", by, text=text)
+
+    def drop(self, *, by: str) -> None:
+        self._change("idea dropped", by, dropped_at=timezone.now())
+
+    def _change(self, what: str, by: str, **values: object) -> None:
+        """Write the fields while it is still open. Raises StateError when it no longer is."""
+        with transaction.atomic():
+            if not Idea.objects.waiting().filter(pk=self.pk).update(**values):
+                raise StateError("This idea has been used or dropped in the meantime. Look at the queue again.")
+            self.run.record(by, what, why=str(values.get("text", self.text)))
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def place(self, at: int, *, by: str) -> None:
+        """Make it the `at`-th of the open ones, the first is 0; beyond the end is the end.
+
+        Raises StateError when it is no longer open.
+        """
+        with transaction.atomic():
+            Run.locked(self.run_id)
+            queue = list(self.run.ideas.waiting())
+            if self not in queue:
+                raise StateError("This idea has been used or dropped in the meantime. Look at the queue again.")
+            rest = [idea for idea in queue if idea != self]
+            rest.insert(max(0, at), self)
+            if [idea.pk for idea in rest] == [idea.pk for idea in queue]:
+                return
+            for position, idea in enumerate(rest, 1):
+                idea.position = position
+            Idea.objects.bulk_update(rest, ["position"])
+            self.run.record(by, f"idea moved to place {rest.index(self) + 1}", why=self.text)
+
+    def shift(self, step: int, *, by: str) -> None:
+        """One place up (-1) or down (1)."""
+        order = list(self.run.ideas.waiting().values_list("pk", flat=True))
+        self.place(order.index(self.pk) + step if self.pk in order else 0, by=by)
+
+    def take_up(self, experiment: Experiment) -> bool:
+        """`experiment` was proposed with it at the head of the queue. False where it is no longer open."""
+        return bool(Idea.objects.waiting().filter(pk=self.pk).update(used_by=experiment))

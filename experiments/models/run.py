@@ -108,13 +108,17 @@ class Run(models.Model):
                 for experiment in self.experiments.select_for_update(no_key=True).filter(busy):
                     experiment.requeue(by=by, why="the run was paused")
 
+    def check_open(self) -> None:
+        """Raises StateError for an imported run: it is a record."""
+        if self.source:
+            raise StateError("An imported run is a record: nothing more happens in it. Start a new run of its program.")
+
     def resume(self, *, by: str) -> None:
         """Go on from a pause or an end. Raises StateError while a limit is still reached.
 
         The last experiments of all that were allowed may be finished.
         """
-        if self.source:
-            raise StateError("An imported run is a record: it cannot go on here. Start a new run of its program.")
+        self.check_open()
         limit = self.limit_reached()
         if limit and (limit[0] != "experiments" or not self.experiments.filter(state__in=LIVE).exists()):
             raise StateError(f"{limit[1]} Raise the limit first, then resume.")
@@ -161,6 +165,7 @@ class Run(models.Model):
 
         Raises StateError when it never was kept. The branch follows with the next sync.
         """
+        self.check_open()
         if target.state not in {State.KEPT, State.REVERTED}:
             raise StateError(f"#{target.number} was never kept; only a kept experiment can be rolled back to.")
         chain = target.chain()

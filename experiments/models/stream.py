@@ -79,7 +79,8 @@ def read(experiment: Experiment, stream: str, *, after: int = 0, attempt: int = 
     start = after if attempt == latest else 0
     chunks: list[str] = []
     position, size = start, 0
-    for end, data in rows.filter(attempt=latest, offset__gte=start).order_by("offset").values_list("end", "data"):
+    wanted = rows.filter(attempt=latest, offset__gte=start).order_by("offset").values_list("end", "data")
+    for end, data in wanted.iterator(chunk_size=20):  # a log of 100 MB is never in memory
         chunks.append(data)
         position, size = end, size + len(data)
         if size > READ_LIMIT:

@@ -59,6 +59,7 @@ class Context:
     best_score: float | None
     history: tuple[Past, ...] = ()  # oldest first
     notes: tuple[str, ...] = ()  # what people told the researcher
+    ideas: tuple[str, ...] = ()  # the head of the queue, the next one first
     crash: Crash | None = None
     remaining: str = ""  # "12 experiments, 1 h 4 min"
     seed: int = 0
@@ -116,6 +117,7 @@ class Researcher(Protocol):
 
     label: str  # shown to people, says openly what it is
     can_repair: bool  # whether it makes sense to send it an error and ask again
+    reads_prompt: bool  # whether notes and ideas reach it
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
         """Stream the reply. Raises ResearcherError when there is none to be had."""

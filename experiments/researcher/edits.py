@@ -32,14 +32,32 @@ def apply_edits(files: Mapping[str, str], edits: Sequence[Edit]) -> dict[str, st
         _check_size(path, edit.replace)
         after[path] = _apply(after[path], edit, path)
         _check_size(path, after[path])
-    changed = [path for path in after if after[path] != files[path]]
-    if not changed:
+    if after == dict(files):
         raise EditError(f"The edits change nothing in {name_paths({edit.path for edit in edits})}.")
-    for path in changed:
+    _check_changed(files, after)
+    return after
+
+
+def replace_files(files: Mapping[str, str], texts: Mapping[str, str]) -> dict[str, str]:
+    """All of `files`, with the whole texts that a person wrote instead. Raises EditError as apply_edits does."""
+    after = dict(files)
+    for path, text in texts.items():
+        path, unix = check_path(path, files), text.replace("\r\n", "\n")
+        _check_size(path, text)
+        after[path] = unix.replace("\n", "\r\n") if _is_crlf(after[path]) else unix
+    if after == dict(files):
+        raise EditError("Nothing is changed yet: edit a file first.")
+    _check_changed(files, after)
+    return after
+
+
+def _check_changed(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    for path in after:
+        if after[path] == before[path]:
+            continue
         _check_text(path, after[path])
         if PurePosixPath(path).suffix == ".py":
             _check_python(path, after[path])
-    return after
 
 
 def edits_to_json(edits: Sequence[Edit]) -> str:
@@ -68,13 +86,17 @@ def _edit_from(row: object) -> Edit:
 
 def _apply(text: str, edit: Edit, path: str) -> str:
     # Replies have Unix line ends; a file keeps its own.
-    crlf = "\r\n" in text and text.count("\r\n") == text.count("\n")
+    crlf = _is_crlf(text)
     unix = text.replace("\r\n", "\n") if crlf else text
     if edit.search is None:
         after = _whole(unix, edit.replace, path)
     else:
         after = replace_once(unix, edit.search.replace("\r\n", "\n"), edit.replace.replace("\r\n", "\n"), path)
     return after.replace("\r\n", "\n").replace("\n", "\r\n") if crlf else after
+
+
+def _is_crlf(text: str) -> bool:
+    return "\r\n" in text and text.count("\r\n") == text.count("\n")
 
 
 def _whole(before: str, after: str, path: str) -> str:

@@ -24,6 +24,7 @@ TELLING_FAILURES = frozenset({"crash", "oom", "nan", "timeout", "no_score"})
 class Sweep:
     label = "built-in sweep (optuna, no LLM)"
     can_repair = False  # it would answer an error with the same edit
+    reads_prompt = False  # it knows the constants and their scores, nothing else
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
         del messages  # the sweep reads the context; the prompt is for LLMs

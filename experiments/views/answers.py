@@ -1,15 +1,21 @@
-"""What a POST answers: 204 and a refresh for htmx, a redirect otherwise; a refused change says why."""
+"""What a POST answers: 204 and a refresh for htmx, a redirect otherwise; a refused change says why.
+
+A GET of such an address (a reload, a copied link) leads to the page it belongs to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django_htmx.http import trigger_client_event
 
 from experiments.states import StateError
+
+View = Callable[[HttpRequest, int], HttpResponse]
 
 
 def by(request: HttpRequest) -> str:
@@ -18,6 +24,24 @@ def by(request: HttpRequest) -> str:
 
 def is_htmx(request: HttpRequest) -> bool:
     return bool(getattr(request, "htmx", False))
+
+
+def post_only(page: str) -> Callable[[View], View]:
+    """Decorates a view that changes something: a GET goes to `page` (the name of a URL with the same pk) and says so."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, pk: int) -> HttpResponse:
+            if request.method == "POST":
+                return view(request, pk)
+            if request.method not in {"GET", "HEAD"}:
+                return HttpResponseNotAllowed(["POST"])
+            messages.info(request, "That address only takes a button or a form. Nothing was changed: this is its page.")
+            return redirect(page, pk)
+
+        return guarded
+
+    return decorate
 
 
 def act(request: HttpRequest, back: str, change: Callable[[], object], done: str = "") -> HttpResponse:

@@ -1,30 +1,27 @@
-"""The page of one experiment, its streams, and what a person can do with it."""
+"""The page of one experiment; its streams, diff and actions have modules of their own beside this one."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable
 from typing import Any
 
-from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.text import slugify
-from django.views.decorators.http import require_GET, require_POST
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_GET
 
-from experiments import diffs, tasks, words
-from experiments.charts import lttb
+from experiments import advice, log_text, patches, stream_reading, words
 from experiments.measures import Outcome, measures
 from experiments.models import Experiment
 from experiments.models import stream as streams
-from experiments.states import Kind, State, StateError
-from experiments.views.answers import act, by, refuse
+from experiments.states import Kind, State
+from experiments.views import experiment_diff
 
 PARTS = {"head", "curve", "facts", "exam", "changes", "log-note", "reply-note", "asked", "history"}
+TEXT_PARTS = {"log-note", "reply-note"}
 LINEAGE = 12  # ancestors shown
+END_OF_LOG = "The end of the log:"  # from here on a failure's detail repeats the log
+LAST_WORDS = 12  # lines of the log beside a failure
+WITHOUT_SCRIPT = 300  # lines of log and reply for a browser that runs no script
 
 
 def _load(pk: int) -> Experiment:
@@ -40,8 +37,14 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     versions = _versions(experiment)
     if part in PARTS and request.GET.get("v") in versions.values():
         return HttpResponse(status=204)
-    template = f"experiment.html#{part}" if part in PARTS else "experiment.html"
-    return render(request, template, {**_context(experiment), **versions})
+    context = {**_context(experiment), **versions}
+    if part == "changes" or part not in PARTS:
+        context |= experiment_diff.changes(request, experiment)
+    if part in PARTS:
+        template = "experiment/texts.html" if part in TEXT_PARTS else "experiment.html"
+        return experiment_diff.remember(request, render(request, f"{template}#{part}", context))
+    page = render(request, "experiment.html", {**context, **_texts(experiment)})
+    return experiment_diff.remember(request, page)
 
 
 def _versions(experiment: Experiment) -> dict[str, str]:
@@ -59,9 +62,11 @@ def _written(experiment: Experiment) -> set[str]:
 
 def _context(experiment: Experiment) -> dict[str, Any]:
     run, parent = experiment.run, experiment.parent
-    lineage, files = _lineage(experiment), diffs.parse(experiment.diff)
+    lineage, (added, removed) = _lineage(experiment), patches.counts(experiment.diff)
+    noise = advice.spread(run)
     return {
         "experiment": experiment,
+        "detail": experiment.detail,
         "run": run,
         "program": run.program,
         "parent": parent,
@@ -75,16 +80,47 @@ def _context(experiment: Experiment) -> dict[str, Any]:
         ),
         "exam_facts": words.exam_facts(experiment.exam, experiment.sandbox),
         "secret_is_shown": experiment.secret_score is not None and experiment.state in {State.KEPT, State.REVERTED},
-        "files": files,
-        "added": sum(file.added for file in files),
-        "removed": sum(file.removed for file in files),
+        "noise_words": advice.noise_words(experiment.delta, noise),
+        "added": added,
+        "removed": removed,
         "lineage": lineage[-LINEAGE:],
         "lineage_left_out": len(lineage) - LINEAGE if len(lineage) > LINEAGE else 0,
         "children": experiment.children.order_by("number"),
+        "related": [(words.RELATIONS.get(Kind(one.kind), "after"), one) for one in _related(experiment)],
+        "ideas": experiment.ideas.all(),
         "moves": experiment.moves.all(),
         **_words(experiment),
         **_actions(experiment),
+        **_ending(experiment),
     }
+
+
+def _related(experiment: Experiment) -> list[Experiment]:
+    """The repeats, repairs and reverts of it."""
+    return list(experiment.run.experiments.filter(subject=experiment).order_by("number")[:50])
+
+
+def _ending(experiment: Experiment) -> dict[str, Any]:
+    """What a verdict needs, or what is left of a failure."""
+    if experiment.state == State.CONFIRMING:
+        return {"look_at": advice.look_at(experiment)}
+    if experiment.state == State.FAILED:
+        last = _last_lines(experiment, streams.LOG, LAST_WORDS)
+        detail = experiment.detail.partition(END_OF_LOG)[0] if last else experiment.detail
+        return {"last_words": last, "detail": detail, "sequel": advice.sequel(experiment)}
+    return {}
+
+
+def _texts(experiment: Experiment) -> dict[str, str]:
+    """The ends of log and reply, for a browser that runs no script."""
+    return {
+        "log_text": _last_lines(experiment, streams.LOG, WITHOUT_SCRIPT),
+        "reply_text": _last_lines(experiment, streams.REPLY, WITHOUT_SCRIPT),
+    }
+
+
+def _last_lines(experiment: Experiment, name: str, count: int) -> str:
+    return log_text.last_lines("".join(stream_reading.tail(experiment, name).chunks)[-100_000:], count)
 
 
 def _words(experiment: Experiment) -> dict[str, Any]:
@@ -116,108 +152,15 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
     siblings = experiment.run.experiments.order_by("number")
     return {
         "best": best,
+        "other_best": best if best not in {experiment, experiment.parent} else None,
+        "axes": [("seconds", "Seconds"), ("step", "Steps"), ("tokens", "Tokens")],
         "can_decide": state in {State.REVIEWING, State.CONFIRMING},
         "can_cancel": experiment.is_live,
+        "cancel_does": advice.cancel_does(state),
+        **advice.effects(experiment),
         "can_roll": rolls,
         "is_best": experiment == best,
         "taken_back": siblings.filter(state=State.KEPT).exclude(pk__in=chain) if rolls else [],
         "kept_again": siblings.filter(state=State.REVERTED, pk__in=chain) if rolls else [],
         "can_revert": state == State.KEPT and experiment.parent_id is not None,
     }
-
-
-# Streams
-
-
-@require_GET
-def read_stream(request: HttpRequest, pk: int, stream: str) -> HttpResponse:
-    """The data from ?after= on, as JSON; ?points=N thins a finished curve out; ?download=1 is a text file."""
-    if stream not in streams.NAMES:
-        raise Http404(f"There is no stream {stream}.")
-    experiment = get_object_or_404(Experiment, pk=pk)
-    if request.GET.get("download") == "1" and stream != streams.SERIES:
-        return _download(experiment, stream)
-    try:
-        after, attempt, points = (_number(request, name) for name in ("after", "attempt", "points"))
-    except ValueError as error:
-        return HttpResponse(str(error), status=400, content_type="text/plain; charset=utf-8")
-    part = streams.read(experiment, stream, after=after, attempt=attempt)
-    chunks = part.chunks
-    if stream == streams.SERIES and points and not experiment.is_live:
-        chunks = _thinned(chunks, points)
-    return JsonResponse({"attempt": part.attempt, "offset": part.offset, "next": part.next, "data": chunks})
-
-
-def _number(request: HttpRequest, name: str) -> int:
-    text = request.GET.get(name, "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise ValueError(f"?{name}= must be a whole number that is not negative.")
-    return int(text)
-
-
-def _thinned(chunks: tuple[str, ...], points: int) -> tuple[str, ...]:
-    rows = [point for chunk in chunks for point in json.loads(chunk)]
-    return (json.dumps(lttb(rows, max(points, 10))),) if len(rows) > points else chunks
-
-
-def _download(experiment: Experiment, stream: str) -> HttpResponse:
-    text, part = "", streams.read(experiment, stream)
-    while part.chunks:
-        text += "".join(part.chunks)
-        part = streams.read(experiment, stream, after=part.next, attempt=part.attempt)
-    name = f"{slugify(experiment.run.program.name)}-{experiment.run.tag}-{experiment.number}-{stream}.txt"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
-
-
-# Actions
-
-
-def _act(request: HttpRequest, pk: int, change: Callable[[Experiment], None], done: str) -> HttpResponse:
-    experiment = _load(pk)
-
-    def change_and_wake() -> None:
-        change(experiment)
-        tasks.wake(experiment.run_id)
-
-    return act(request, _back(request, experiment), change_and_wake, done.format(experiment.number))
-
-
-def _back(request: HttpRequest, experiment: Experiment) -> str:
-    target = request.POST.get("next", "")
-    local = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
-    return target if local else reverse("experiment", args=[experiment.pk])
-
-
-@require_POST
-def approve(request: HttpRequest, pk: int) -> HttpResponse:
-    return _act(request, pk, lambda experiment: experiment.approve(by=by(request)), "#{} is approved.")
-
-
-@require_POST
-def reject(request: HttpRequest, pk: int) -> HttpResponse:
-    why = request.POST.get("why", "").replace("\0", "").strip()[:2000]
-    return _act(request, pk, lambda experiment: experiment.reject(by=by(request), why=why), "#{} is rejected.")
-
-
-@require_POST
-def cancel(request: HttpRequest, pk: int) -> HttpResponse:
-    return _act(request, pk, lambda experiment: experiment.cancel(by=by(request)), "#{} is cancelled.")
-
-
-@require_POST
-def roll_back(request: HttpRequest, pk: int) -> HttpResponse:
-    done = "The branch now ends at #{}. The next idea builds on it."
-    return _act(request, pk, lambda experiment: experiment.run.make_best(experiment, by=by(request)), done)
-
-
-@require_POST
-def revert(request: HttpRequest, pk: int) -> HttpResponse:
-    experiment = _load(pk)
-    try:
-        made = tasks.revert(experiment, by=by(request))
-    except StateError as error:
-        return refuse(request, str(error), _back(request, experiment))
-    when = "It is trained" if made.run.is_active else "Once you resume the run it is trained"
-    messages.success(request, f"#{made.number} takes #{experiment.number} back. {when} and judged as any other.")
-    return redirect("experiment", made.pk)

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Count, F, Max, Min, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.views.decorators.http import require_GET, require_POST
 
-from experiments import diffs, tasks
-from experiments.forms_program import BriefForm, SettingsForm, StartRunForm
+from experiments import diffs, markup, tasks
+from experiments.forms_program import MAX_BRIEF, BriefForm, StartRunForm
+from experiments.forms_recipe import RecipeForm, ResearcherForm
 from experiments.models import BriefConflict, BriefVersion, Program, Run
-from experiments.states import Kind, Mode, State, StateError
-from experiments.views.answers import by, is_htmx
+from experiments.states import Kind, Mode, RunState, State, StateError
+from experiments.views.answers import by, is_htmx, refuse
 
 _KEPT = Q(experiments__state__in=[State.KEPT, State.REVERTED])  # a roll back does not unmake a good idea
 _JUDGED = _KEPT | Q(experiments__state__in=[State.DISCARDED, State.FAILED])
-_IDEA = ~Q(experiments__kind__in=[Kind.BASELINE, Kind.REPEAT])
+_NOT_OF_BRIEF = [Kind.BASELINE, Kind.REPEAT, Kind.MANUAL]  # what no researcher has proposed
+_IDEA = ~Q(experiments__kind__in=_NOT_OF_BRIEF)
 
 
 @require_GET
@@ -35,7 +37,10 @@ def _context(program: Program, **changed: Any) -> dict[str, Any]:
         "program": program,
         "brief": brief,
         "brief_form": BriefForm(initial={"text": brief.text, "based_on": brief.number}),
-        "settings_form": SettingsForm(instance=Program.objects.get(pk=program.pk)),
+        "preview": markup.html(brief.text),
+        "recipe_form": RecipeForm(instance=Program.objects.get(pk=program.pk)),
+        "researcher_form": ResearcherForm(instance=Program.objects.get(pk=program.pk)),
+        "active": program.runs.filter(state=RunState.ACTIVE).order_by("-pk"),
         "start_form": StartRunForm(program),
         "versions": _versions(program),
         "runs": _runs(program),
@@ -44,11 +49,13 @@ def _context(program: Program, **changed: Any) -> dict[str, Any]:
 
 
 def _versions(program: Program) -> QuerySet[BriefVersion]:
-    """Newest first, each with how many ideas it led to and how many of them were kept."""
+    """Newest first, each with the ideas it led to, how many of them were kept, and the best gain (as a delta)."""
+    best = Min if program.lower_is_better else Max
     return program.briefs.defer("text").order_by("-number").annotate(
         tried=Count("experiments", filter=_IDEA),
         judged=Count("experiments", filter=_IDEA & _JUDGED),
         kept=Count("experiments", filter=_IDEA & _KEPT),
+        gain=best(F("experiments__score") - F("experiments__parent__score"), filter=_IDEA & _KEPT),
     )
 
 
@@ -60,6 +67,13 @@ def _runs(program: Program) -> QuerySet[Run]:
 
 
 # The brief
+
+
+@require_POST
+def preview(request: HttpRequest, pk: int) -> HttpResponse:
+    """The text as it would be shown; nothing is saved."""
+    text = request.POST.get("text", "")[:MAX_BRIEF]
+    return render(request, "program.html#preview", {"preview": markup.html(text)})
 
 
 @require_POST
@@ -99,8 +113,11 @@ def _conflict(request: HttpRequest, program: Program, form: BriefForm, conflict:
 
 def _brief_again(request: HttpRequest, program: Program, form: BriefForm, *, status: int, **more: Any) -> HttpResponse:
     """Without htmx the whole page; with it the status line only, so that the editor and its caret stay as they are."""
-    template = "program.html#brief-status" if is_htmx(request) else "program.html"
-    return render(request, template, _context(program, brief_form=form, **more), status=status)
+    if is_htmx(request):
+        context = {"program": program, "brief": program.brief, "brief_form": form, **more}
+        return render(request, "program.html#brief-status", context, status=status)
+    more["preview"] = markup.html(str(form["text"].value() or "")[:MAX_BRIEF])
+    return render(request, "program.html", _context(program, brief_form=form, **more), status=status)
 
 
 @require_GET
@@ -109,34 +126,89 @@ def brief_version(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     rows = BriefVersion.objects.select_related("program").filter(program_id=pk)
     shown = get_object_or_404(rows, number=number)
     current = shown.program.brief
+    numbers = rows.order_by("number").values_list("number", flat=True)
     context = {
         "program": shown.program,
         "shown": shown,
         "current": current,
         "files": diffs.between(shown.text, current.text, "program.md"),
-        "restore_form": BriefForm(initial={"text": shown.text, "based_on": current.number}),
-        "previous": rows.filter(number__lt=number).order_by("-number").values_list("number", flat=True).first(),
-        "following": rows.filter(number__gt=number).order_by("number").values_list("number", flat=True).first(),
-        "ideas": shown.experiments.filter(~Q(kind__in=[Kind.BASELINE, Kind.REPEAT])).select_related("run"),
+        "preview": markup.html(shown.text),
+        "previous": numbers.filter(number__lt=number).last(),
+        "following": numbers.filter(number__gt=number).first(),
+        "ideas": shown.experiments.exclude(kind__in=_NOT_OF_BRIEF).select_related("run"),
     }
     return render(request, "program_version.html", context)
+
+
+@require_GET
+def compare_briefs(request: HttpRequest, pk: int) -> HttpResponse:
+    """?from= and ?to=: what changed between two versions, the older one first."""
+    program = get_object_or_404(Program, pk=pk)
+    old, new = sorted(_number(request, name) for name in ("from", "to"))
+    before, after = (get_object_or_404(program.briefs, number=number) for number in (old, new))
+    context = {
+        "program": program,
+        "before": before,
+        "after": after,
+        "files": diffs.between(before.text, after.text, "program.md"),
+        "numbers": program.briefs.order_by("-number").values_list("number", "author"),
+    }
+    return render(request, "program_compare.html", context)
+
+
+def _number(request: HttpRequest, name: str) -> int:
+    text = request.GET.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Http404(f"?{name}= is no number of a version")
+    return int(text)
+
+
+@require_POST
+def restore_brief(request: HttpRequest, pk: int, number: int) -> HttpResponse:
+    """A new version with the text of an old one; refused where somebody has saved since the page was shown."""
+    program = get_object_or_404(Program, pk=pk)
+    old = get_object_or_404(program.briefs, number=number)
+    based_on = request.POST.get("based_on", "")
+    try:
+        saved = program.save_brief(old.text, by=by(request), based_on=int(based_on) if based_on.isdecimal() else 0)
+    except BriefConflict as conflict:
+        saved = conflict.latest
+        why = f"Not restored: {saved.author} saved version {saved.number} in the meantime. Look at it, then restore."
+        return refuse(request, why, resolve_url("program-brief-version", pk, number))
+    messages.success(request, f"Version {number} is back, as version {saved.number}. The next proposal reads it.")
+    return redirect("program", pk)
 
 
 # Settings and runs
 
 
 @require_POST
-def save_settings(request: HttpRequest, pk: int) -> HttpResponse:
+def save_recipe(request: HttpRequest, pk: int) -> HttpResponse:
     program = get_object_or_404(Program, pk=pk)
-    form = SettingsForm(request.POST, instance=Program.objects.get(pk=pk))
+    form = RecipeForm(request.POST, instance=Program.objects.get(pk=pk))
+    if form.is_valid() and "editable" in form.changed_data:
+        missing = tasks.missing_files(program, form.cleaned_data["editable"])
+        if missing:
+            form.add_error("editable", f"The repository has no file {', '.join(missing)}. Enter paths that it has.")
+    return _saved_form(request, program, form, "recipe_form")
+
+
+@require_POST
+def save_researcher(request: HttpRequest, pk: int) -> HttpResponse:
+    program = get_object_or_404(Program, pk=pk)
+    form = ResearcherForm(request.POST, instance=Program.objects.get(pk=pk))
+    return _saved_form(request, program, form, "researcher_form")
+
+
+def _saved_form(request: HttpRequest, program: Program, form: RecipeForm | ResearcherForm, name: str) -> HttpResponse:
     if not form.is_valid():
-        return render(request, "program.html", _context(program, settings_form=form), status=422)
+        return render(request, "program.html", _context(program, **{name: form}), status=422)
     form.save()
     labels = [str(form.fields[name].label).lower() for name in form.changed_data]
     done = f"Saved: {', '.join(labels)}. It holds from the next experiment on." if labels else "Nothing was changed."
     messages.success(request, done)
-    # Without a fragment the browser keeps #settings, and the message at the top is out of sight.
-    return redirect(f"{resolve_url('program', pk)}#top")
+    # Without a fragment the browser keeps #recipe, and the message at the top is out of sight.
+    return redirect(f"{resolve_url('program', program.pk)}#top")
 
 
 @require_POST

@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
-from django.views.decorators.http import require_POST
 from django_htmx.http import trigger_client_event
 
 from experiments import tasks
 from experiments.forms import LimitsForm, NoteForm
 from experiments.models import Run
 from experiments.states import Mode
-from experiments.views.answers import act, by, is_htmx, refuse
+from experiments.views.answers import act, by, is_htmx, post_only, refuse
 from experiments.views.run import page
 
 
@@ -29,25 +28,25 @@ def _change(request: HttpRequest, run: Run, change: Callable[[], object], done: 
     return act(request, resolve_url("run", run.pk), change_and_wake, done)
 
 
-@require_POST
+@post_only("run")
 def pause(request: HttpRequest, pk: int) -> HttpResponse:
     run, now = _run(pk), request.POST.get("now") == "1"
     return _change(request, run, lambda: run.pause(by=by(request), now=now))
 
 
-@require_POST
+@post_only("run")
 def resume(request: HttpRequest, pk: int) -> HttpResponse:
     run = _run(pk)
     return _change(request, run, lambda: run.resume(by=by(request)))
 
 
-@require_POST
+@post_only("run")
 def stop(request: HttpRequest, pk: int) -> HttpResponse:
     run = _run(pk)
     return _change(request, run, lambda: run.stop(by=by(request)))
 
 
-@require_POST
+@post_only("run")
 def mode(request: HttpRequest, pk: int) -> HttpResponse:
     run, wanted = _run(pk), request.POST.get("mode", "")
     if wanted not in set(Mode):
@@ -55,19 +54,19 @@ def mode(request: HttpRequest, pk: int) -> HttpResponse:
     return _change(request, run, lambda: run.set_mode(Mode(wanted), by=by(request)))
 
 
-@require_POST
+@post_only("run")
 def adopt(request: HttpRequest, pk: int) -> HttpResponse:
     run = _run(pk)
     return _change(request, run, lambda: tasks.adopt_branch(run, by=by(request)))
 
 
-@require_POST
+@post_only("run")
 def restore(request: HttpRequest, pk: int) -> HttpResponse:
     run = _run(pk)
     return _change(request, run, lambda: tasks.restore_branch(run, by=by(request)))
 
 
-@require_POST
+@post_only("run")
 def limits(request: HttpRequest, pk: int) -> HttpResponse:
     run, form = _run(pk), LimitsForm(request.POST)
     if form.is_valid():
@@ -80,7 +79,7 @@ def limits(request: HttpRequest, pk: int) -> HttpResponse:
     return page(request, run, status=422, limits_form=form)
 
 
-@require_POST
+@post_only("run")
 def note(request: HttpRequest, pk: int) -> HttpResponse:
     run, form = _run(pk), NoteForm(request.POST)
     if not form.is_valid():

@@ -12,7 +12,7 @@ function isInUse(element) {
 
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { target, requestConfig } = event.detail;
-  if (requestConfig.verb !== "get" || !isInUse(target)) return;
+  if (requestConfig.verb !== "get" || requestConfig.elt !== target || !isInUse(target)) return;  // another view of the diff was asked for: it comes
   event.detail.shouldSwap = false;
   event.stopImmediatePropagation(); // page.js does not take it for shown: the next refresh brings it
 }, true);

@@ -5,14 +5,17 @@ const MOST = 14;
 const LIFTS = [0, 18, 36, 54, 72, 96];
 
 /** Labels {number, score, text, lift}: none hits another, its line, a keep or the edges; `lift` px off its point. */
-export function place(data, layout, element, narrow) {
+export function place(data, layout, element, log) {
+  const narrow = element.clientWidth < 560;
   const { l, r, t, b } = layout.margin;
   const width = element.clientWidth - l - r;
-  const height = (element.clientHeight - t - b) * layout.yaxis.domain[1];
+  const height = (element.clientHeight - t - b) * (layout.yaxis.domain[1] - layout.yaxis.domain[0]);
   const [x0, x1] = layout.xaxis.range;
-  const [y0, y1] = data.range;
+  const [y0, y1] = layout.yaxis.range;
+  const level = (score) => (log ? Math.log10(score) : score);
   const up = data.lower_is_better ? -1 : 1;  // into the half that the staircase has left
-  const at = (point) => ({ x: ((point.number - x0) / (x1 - x0)) * width, y: (1 - (point.score - y0) / (y1 - y0)) * height });
+  const at = (point) => ({ x: ((point.number - x0) / (x1 - x0)) * width, y: (1 - (level(point.score) - y0) / (y1 - y0)) * height });
+  const shown = (point) => { const { x, y } = at(point); return x >= 0 && x <= width && y >= 0 && y <= height; };
   const around = (point, size) => { const { x, y } = at(point); return { left: x - size, right: x + size, top: y - size, bottom: y + size, point }; };
   const keeps = data.kept.map((point) => around(point, 6));
   const others = data.discarded.map((point) => around(point, 4));
@@ -20,7 +23,7 @@ export function place(data, layout, element, narrow) {
   const placed = [];
   const hit = (a, c) => a.left < c.right && c.left < a.right && a.top < c.bottom && c.top < a.bottom;
   const best = data.kept.at(-1);
-  const order = data.kept.slice(1).sort((p, q) => (q === best) - (p === best) || Math.abs(q.gain) - Math.abs(p.gain));
+  const order = data.kept.slice(1).filter(shown).sort((p, q) => (q === best) - (p === best) || Math.abs(q.gain) - Math.abs(p.gain)).slice(0, 120);
 
   for (const point of order) {
     if (placed.length >= (narrow ? 5 : MOST)) break;

@@ -28,6 +28,7 @@ CONTEXT = Context(
     best_score=1.4,
     history=(Past(0, "baseline", "kept", "", "baseline", score=1.5), KEEP, DISCARD, CRASHED, REJECTED),
     notes=("Leave the width alone.",),
+    ideas=("Wider heads\nand fewer of them", "A longer warmdown"),
     remaining="12 experiments, 1 h 4 min",
 )
 
@@ -73,6 +74,14 @@ print(LR)
 
 - Leave the width alone.
 
+# Queue of ideas, the next one first
+
+1. Wider heads and fewer of them
+2. A longer warmdown
+
+Take up the first idea now. If it is not worth an experiment, propose another one and say in HYPOTHESIS why not the first. \
+The others come later; do not mix them in.
+
 # Now
 
 Remaining: 12 experiments, 1 h 4 min.
@@ -100,10 +109,11 @@ def test_the_example_in_the_rules_is_read_by_the_parser() -> None:
 
 
 def test_a_first_prompt_has_no_empty_sections() -> None:
-    text = text_of(replace(CONTEXT, history=(), notes=(), fixed_files={}, best_number=None, best_score=None))
+    text = text_of(replace(CONTEXT, history=(), notes=(), ideas=(), fixed_files={}, best_number=None, best_score=None))
 
     assert "History" not in text
     assert "Notes" not in text
+    assert "Queue" not in text
     assert "Read-only" not in text
     assert "Best so far: none yet." in text
 
@@ -148,6 +158,7 @@ def test_the_prompt_stays_within_its_budget_and_keeps_what_matters_most() -> Non
         fixed_files={"prepare.py": "p\n" * 50_000, "other.py": "o\n" * 50_000},
         history=tuple(replace(KEEP, number=n, diff="+z\n" * 900, why="w" * 900) for n in range(400)),
         notes=("n" * 20_000,),
+        ideas=("i" * 20_000,),
         crash=Crash(9, "d", "crash", "+d\n" * 9_000, "l\n" * 9_000),
     )
     messages = build_prompt(context)
@@ -158,7 +169,7 @@ def test_the_prompt_stays_within_its_budget_and_keeps_what_matters_most() -> Non
     assert "# last line" in text
     assert "#399 kept" in text
     closing = text.partition("# Now")[2]
-    for cut in ("train.py (editable)", "the brief", "notes from people", "prepare.py (read-only)"):
+    for cut in ("train.py (editable)", "the brief", "notes from people", "the queue of ideas", "prepare.py (read-only)"):
         assert cut in closing
 
 

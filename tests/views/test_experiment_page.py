@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from experiments import tasks, words
 from experiments.measures import Outcome, measures
 from experiments.models import Experiment, Run
 from experiments.states import Failure, Kind, State, StateError
-from tests.factories import add_points, add_text, make_experiment, make_run
+from tests.factories import add_text, make_experiment, make_run
 
 HTMX = {"HX-Request": "true"}
 NASTY = "<script>alert(1)</script> javascript:alert(2) \x1b[31m \u202eevil"
@@ -171,6 +170,84 @@ def test_what_does_not_exist_is_a_404(signed_in: Client, run: Run, name: str):
     assert signed_in.get(reverse(name, args=[999, *(["log"] if "stream" in name else [])])).status_code == 404
 
 
+def test_the_title_says_the_number_in_its_run_and_not_the_id(signed_in: Client, run: Run):
+    make_experiment(make_run(run.program, tag="other"), score=1.2)
+    experiment = make_experiment(run, State.KEPT, 1.2, description="Raise it")
+    page = page_of(signed_in, experiment)
+    assert "<title>#1 of small-gpt/demo · Raise it</title>" in page
+    assert 'Experiment <b>#1</b> of run <a href="/runs/' in page
+
+
+def test_a_failure_shows_its_last_words_and_what_came_next(signed_in: Client, run: Run):
+    failed = make_experiment(run, State.FAILED, reason="crash", detail="Exit code 1. The end of the log:\nboom <b>")
+    add_text(failed, "log", "".join(f"line {i}\n" for i in range(500)) + "progress 1\rprogress 2\n\x1b[31mboom <b>\x1b[0m\n")
+    head = page_of(signed_in, failed, "head")
+    assert "progress 2\nboom &lt;b&gt;</pre>" in head
+    assert "line 480" not in head
+    assert head.count("boom") == 1
+    assert "the next idea comes in a moment" in head
+    following = make_experiment(run, State.TRAINING)
+    assert f'<a href="/experiments/{following.pk}/">#2' in page_of(signed_in, failed, "head")
+    repair = make_experiment(run, State.TRAINING, subject=failed)
+    head = page_of(signed_in, failed, "head")
+    assert "repaired it" in head
+    assert f'<a href="/experiments/{repair.pk}/">#3' in head
+
+
+def test_after_a_failure_that_paused_the_run_the_pause_is_said(signed_in: Client, run: Run):
+    failed = make_experiment(run, State.FAILED, reason="crash")
+    run.pause(by="loop", now=False, reason="circuit_breaker", why="Five failures in a row. Look at the log.")
+    assert "The run is paused. Five failures in a row." in page_of(signed_in, failed, "head")
+
+
+def test_a_verdict_that_is_due_says_what_to_look_at(signed_in: Client, run: Run):
+    parent = make_experiment(run, State.KEPT, 1.25, summary={"peak_vram_mb": 1024.0})
+    make_experiment(run, State.DISCARDED, 1.27, kind=Kind.REPEAT, subject=parent)
+    asked = make_experiment(
+        run, State.CONFIRMING, 1.24, parent=parent, badges=["verified", "implausible"], summary={"peak_vram_mb": 2048.0}
+    )
+    head = page_of(signed_in, asked, "head")
+    for words_ in ("a person looks before", "below that of #1", "Memory: 2.0 GB, where #1 needed 1.0 GB", "+1 −1 lines"):
+        assert words_ in head
+    assert "this may be noise" in head
+    assert "the branch autoresearch/demo moves to it" in head
+
+
+def test_lineage_shows_what_repeats_repairs_or_reverts_it(signed_in: Client, run: Run):
+    kept = make_experiment(run, State.KEPT, 1.2)
+    again = make_experiment(run, State.DISCARDED, 1.21, kind=Kind.REPEAT, subject=kept)
+    history = page_of(signed_in, kept, "history")
+    assert f'href="/experiments/{again.pk}/"' in history
+    assert "repeats it" in history
+
+
+def test_an_idea_from_the_queue_names_its_author(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.TRAINING)
+    run.ideas.create(text="try a longer warm-up", author="mara", position=1, used_by=experiment)
+    assert "From the queue of ideas, by mara: try a longer warm-up" in page_of(signed_in, experiment, "head")
+
+
+def test_text_that_turns_letters_around_is_defused(signed_in: Client, run: Run):
+    experiment = make_experiment(run, State.DISCARDED, 1.3, description=NASTY, hypothesis=NASTY, detail=NASTY)
+    for part in ("head", "history"):
+        assert not {"\u202e", "\x1b"} & set(page_of(signed_in, experiment, part))
+
+
+def test_without_a_script_log_and_reply_are_there_as_text(signed_in: Client, run: Run):
+    add_text(run.best, "log", "\x1b[32mready\x1b[0m <b>\n")
+    add_text(run.best, "reply", "IDEA: <i>\n")
+    page = page_of(signed_in, run.best)
+    assert "ready &lt;b&gt;</pre></noscript>" in page
+    assert "IDEA: &lt;i&gt;</pre></noscript>" in page
+
+
+def test_an_action_says_what_it_does_before_it_is_done(signed_in: Client, run: Run):
+    head = page_of(signed_in, make_experiment(run, State.REVIEWING), "head")
+    assert "it trains for 20 s on the next free device" in head
+    assert "Its diff stays." in head
+    assert "The training ends at once." in page_of(signed_in, make_experiment(run, State.TRAINING), "head")
+
+
 # Actions
 
 
@@ -178,7 +255,7 @@ def test_what_does_not_exist_is_a_404(signed_in: Client, run: Run, name: str):
     ("state", "shown", "hidden"),
     [
         (State.REVIEWING, ["Approve", "Reject", "Cancel"], ["Revert this commit", "Roll"]),
-        (State.CONFIRMING, ["Keep", "Reject", "Cancel"], ["Revert this commit"]),
+        (State.CONFIRMING, ["Keep", "Discard", "Cancel"], ["Revert this commit"]),
         (State.TRAINING, ["Cancel"], ["Approve", "Reject"]),
         (State.KEPT, ["Revert this commit"], ["Cancel", "Approve", "Roll back to here"]),
         (State.REVERTED, ["Roll forward to here"], ["Cancel", "Revert this commit"]),
@@ -279,7 +356,8 @@ def test_a_revert_in_conflict_says_so(signed_in: Client, run: Run, monkeypatch: 
 @pytest.mark.parametrize("name", ["approve", "reject", "cancel", "roll-back", "revert"])
 def test_actions_are_posts_by_who_is_signed_in(signed_in: Client, run: Run, name: str):
     url = reverse(f"experiment-{name}", args=[run.best.pk])
-    assert signed_in.get(url).status_code == 405
+    assert signed_in.get(url)["Location"] == f"/experiments/{run.best.pk}/"
+    assert not run.best.moves.exists()
     assert reverse("sign-in") in Client().post(url)["Location"]
     assert signed_in.post(reverse(f"experiment-{name}", args=[999])).status_code == 404
 
@@ -288,57 +366,6 @@ def test_actions_are_posts_by_who_is_signed_in(signed_in: Client, run: Run, name
 def test_an_action_goes_back_to_this_site_only(signed_in: Client, run: Run, target: str, local: bool):
     answer = act(signed_in, "cancel", make_experiment(run, State.TRAINING), next=target)
     assert (answer["Location"] == target) == local
-
-
-# Streams
-
-
-def read(client: Client, experiment: Experiment, name: str, query: str = "") -> Any:
-    return client.get(reverse("experiment-stream", args=[experiment.pk, name]) + query)
-
-
-def test_a_stream_is_read_by_cursor(signed_in: Client, run: Run):
-    experiment = run.best
-    add_text(experiment, "log", "one\r")
-    add_text(experiment, "log", "two")
-    assert read(signed_in, experiment, "log").json() == {"attempt": 1, "offset": 0, "next": 7, "data": ["one\r", "two"]}
-    assert read(signed_in, experiment, "log", "?after=4&attempt=1").json()["data"] == ["two"]
-    assert read(signed_in, experiment, "log", "?after=7&attempt=1").json()["data"] == []
-    assert read(signed_in, experiment, "log", "?after=4&attempt=9").json()["offset"] == 0
-
-
-@pytest.mark.parametrize(
-    "query", ["?after=-1", "?after=x", "?attempt=1.5", "?after=" + "9" * 40, "?after=²", "?points=-1"]
-)
-def test_a_bad_number_is_a_400_in_words(signed_in: Client, run: Run, query: str):
-    answer = read(signed_in, run.best, "series", query)
-    assert answer.status_code == 400
-    assert "must be a whole number" in answer.text
-
-
-def test_an_unknown_stream_is_a_404(signed_in: Client, run: Run):
-    assert read(signed_in, run.best, "secrets").status_code == 404
-
-
-@pytest.mark.parametrize(("state", "thinned"), [(State.KEPT, True), (State.TRAINING, False)])
-def test_only_a_finished_curve_is_thinned(signed_in: Client, run: Run, state: State, thinned: bool):
-    experiment = make_experiment(run, state)
-    add_points(experiment, [3.0 + i % 7 for i in range(500)])
-    answer = read(signed_in, experiment, "series", "?points=50").json()
-    points = [point for chunk in answer["data"] for point in json.loads(chunk)]
-    assert answer["next"] == 500
-    assert (len(points) <= 50) == thinned
-    assert (points[0]["step"], points[-1]["step"]) == (0, 499)
-
-
-def test_a_download_is_a_text_file_of_everything(signed_in: Client, run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("experiments.models.stream.READ_LIMIT", 3)
-    for text in ("one\n", "two\n", "<b>three</b>\n"):
-        add_text(run.best, "log", text)
-    answer = read(signed_in, run.best, "log", "?download=1")
-    assert answer.text == "one\ntwo\n<b>three</b>\n"
-    assert answer["Content-Type"] == "text/plain; charset=utf-8"
-    assert answer["Content-Disposition"] == 'attachment; filename="small-gpt-demo-0-log.txt"'
 
 
 # Numbers
@@ -356,6 +383,16 @@ def test_measures_stand_beside_the_parents():
         ("Steps", "1,200", "−100", None),
         ("Depth", "3", "=", None),
     ]
+
+
+def test_a_direction_is_a_shape_and_a_word_not_only_a_colour():
+    mine = Outcome(1.2, {"num_steps": 90, "total_tokens_m": 10.0, "training_seconds": 20.0, "mfu_percent": 31.0})
+    parent = Outcome(1.25, {"num_steps": 100, "mfu_percent": 31.0})
+    rows = {row.label: row for row in measures(mine, parent, metric="val_bpb", lower_is_better=True)}
+    assert (rows["val_bpb"].shape, rows["val_bpb"].word) == ("▼", "better")
+    assert (rows["Steps"].shape, rows["Steps"].word) == ("▼", "")
+    assert (rows["MFU"].shape, rows["MFU"].delta) == ("", "=")
+    assert rows["Tokens/s"].value == "500,000"
 
 
 @pytest.mark.parametrize(("lower_is_better", "better"), [(True, False), (False, True)])

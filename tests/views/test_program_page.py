@@ -4,18 +4,21 @@ from datetime import date
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
+from django.forms import model_to_dict
 from django.test import Client
 from django.urls import reverse
 
 from experiments import tasks
-from experiments.forms_program import MAX_BRIEF, SettingsForm, free_tag
+from experiments.forms_program import MAX_BRIEF, free_tag
 from experiments.models import Program, Run
-from experiments.states import Mode, State, StateError
+from experiments.states import Kind, Mode, State, StateError
 from tests.factories import make_experiment, make_program, make_run
 
 HTMX = {"HX-Request": "true"}
-SETTINGS = {"budget_seconds": 300, "grace_seconds": 120, "researcher": "sweep", "model": "", "api_base": ""}
+RECIPE = {
+    "command": "{python} train.py", "editable": "train.py", "dataset": "stdlib", "budget_seconds": 300, "grace_seconds": 120,
+}  # fmt: skip
+RESEARCHER = {"researcher": "sweep", "model": "", "api_base": ""}
 
 
 @pytest.fixture
@@ -115,7 +118,8 @@ def test_a_conflict_by_htmx_is_a_409_with_the_diff(signed_in: Client, program: P
     answer = save(signed_in, program, "Mine", **HTMX)
     assert answer.status_code == 409
     assert 'id="brief-status"' in answer.text
-    assert "<textarea" not in answer.text
+    assert 'id="brief-text"' not in answer.text
+    assert "Theirs</textarea>" in answer.text
 
 
 @pytest.mark.parametrize("based_on", ["", "x", "0", "-1", "9" * 30])
@@ -130,13 +134,73 @@ def test_a_double_click_makes_one_version(signed_in: Client, program: Program):
     assert program.briefs.count() == 2
 
 
+def restore(client: Client, program: Program, number: int, based_on: object) -> Any:
+    return client.post(reverse("program-brief-restore", args=[program.pk, number]), {"based_on": based_on}, follow=True)
+
+
 def test_an_old_version_shows_what_has_changed_and_can_be_restored(signed_in: Client, program: Program):
     program.save_brief("# Aim\n\nRaise it.\n", by="mara", based_on=1)
     page = signed_in.get(reverse("program-brief-version", args=[program.pk, 1])).text
-    assert "Restore as new version" in page
+    assert "Restore as version 3" in page
     assert "Raise" in page
-    save(signed_in, program, "# Aim\n\nLower val_bpb.\n", 2)
-    assert (program.brief.number, program.brief.text) == (3, "# Aim\n\nLower val_bpb.\n")
+    answer = restore(signed_in, program, 1, 2)
+    assert "Version 1 is back, as version 3" in answer.text
+    assert (program.brief.number, program.brief.text, program.brief.author) == (3, "# Aim\n\nLower val_bpb.\n", "owner")
+
+
+@pytest.mark.parametrize("based_on", [1, "", "x", "-1", "²"])
+def test_a_restore_over_what_somebody_saved_meanwhile_is_refused(signed_in: Client, program: Program, based_on: object):
+    program.save_brief("Theirs", by="mara", based_on=1)
+    answer = restore(signed_in, program, 1, based_on)
+    assert "mara saved version 2 in the meantime" in answer.text
+    assert program.brief.text == "Theirs"
+
+
+def compare(client: Client, program: Program, old: object, new: object) -> Any:
+    return client.get(reverse("program-brief-compare", args=[program.pk]), {"from": old, "to": new})
+
+
+def test_any_two_versions_are_compared_the_older_one_first(signed_in: Client, program: Program):
+    program.save_brief("# Aim\n\nRaise it.\n", by="mara", based_on=1)
+    program.save_brief("# Aim\n\nRaise it <b>now</b>.\n", by="owner", based_on=2)
+    for old, new in ((1, 3), (3, 1)):
+        page = compare(signed_in, program, old, new).text
+        assert "version 1 to 3" in page
+        assert "&lt;" in page and "<b>now</b>" not in page
+    assert "This is one version" in compare(signed_in, program, 2, 2).text
+
+
+@pytest.mark.parametrize(("old", "new"), [("", 1), ("x", 1), (1, 99), ("9" * 30, 1), ("²", 1)])
+def test_versions_that_do_not_exist_are_not_compared(signed_in: Client, program: Program, old: object, new: object):
+    assert compare(signed_in, program, old, new).status_code == 404
+
+
+def preview(client: Client, program: Program, text: str) -> str:
+    return str(client.post(reverse("program-brief-preview", args=[program.pk]), {"text": text}).text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "never"),
+    [
+        ("# Aim", '<h3 dir="auto">Aim</h3>', "<h1"),
+        ("<script>alert(1)</script>", "&lt;script&gt;", "<script"),
+        ("[x](javascript:alert(1))", "[x]", "href"),
+        ("![x](http://elsewhere/y.png)", "http://elsewhere/y.png", "<img"),
+        ("<img src=x onerror=alert(1)>", "&lt;img", "<img"),
+        ("a\r\n\r\nb 🎉 مرحبا", "b 🎉 مرحبا", "\r"),
+    ],
+)
+def test_a_preview_is_markdown_without_html_of_its_own(
+    signed_in: Client, program: Program, text: str, shown: str, never: str
+):
+    page = preview(signed_in, program, text)
+    assert shown in page
+    assert never not in page
+    assert program.briefs.count() == 1
+
+
+def test_the_page_has_the_preview_without_javascript(signed_in: Client, program: Program):
+    assert '<h3 dir="auto">Aim</h3>' in signed_in.get(reverse("program", args=[program.pk])).text
 
 
 def test_the_current_version_has_nothing_to_restore(signed_in: Client, program: Program):
@@ -155,12 +219,29 @@ def test_versions_show_how_often_their_ideas_were_kept(signed_in: Client, progra
     assert "<textarea" not in page
 
 
+@pytest.mark.parametrize(("lower", "best"), [(True, "−0.200000"), (False, "+0.100000")])
+def test_versions_show_their_best_gain(signed_in: Client, lower: bool, best: str):
+    program = make_program("other", lower_is_better=lower)
+    run = make_run(program)
+    base = make_experiment(run, score=1.3)
+    for number, (state, score) in enumerate(
+        [(State.KEPT, 1.1), (State.REVERTED, 1.4), (State.DISCARDED, 0.5), (State.DISCARDED, 9.0)], start=1
+    ):
+        make_experiment(run, state, score, number=number, parent=base)
+    make_experiment(run, State.KEPT, 0.1, number=9, parent=base, kind=Kind.MANUAL)  # a person's, not the brief's
+    page = signed_in.get(reverse("program", args=[program.pk]) + "?part=versions").text
+    assert best in page
+
+
 @pytest.mark.parametrize("path", ["/programs/99/", "/programs/1/brief/99/", "/programs/99/brief/1/", "/programs/0/"])
 def test_what_does_not_exist_is_a_404(signed_in: Client, program: Program, path: str):
     assert signed_in.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["program-brief", "program-settings", "program-start-run"])
+@pytest.mark.parametrize(
+    "name",
+    ["program-brief", "program-brief-preview", "program-recipe", "program-researcher", "program-start-run"],
+)
 def test_changes_are_posts_by_who_is_signed_in(signed_in: Client, client: Client, program: Program, name: str):
     url = reverse(name, args=[program.pk])
     assert signed_in.get(url).status_code == 405
@@ -170,18 +251,63 @@ def test_changes_are_posts_by_who_is_signed_in(signed_in: Client, client: Client
 # Settings
 
 
-def save_settings(client: Client, program: Program, **changed: object) -> HttpResponse:
-    return client.post(reverse("program-settings", args=[program.pk]), {**SETTINGS, **changed})
+def save_recipe(client: Client, program: Program, **changed: object) -> Any:
+    return client.post(reverse("program-recipe", args=[program.pk]), {**RECIPE, **changed})
 
 
-def test_settings_are_saved(signed_in: Client, program: Program):
-    answer = save_settings(
-        signed_in, program, budget_seconds=60, researcher="litellm", model=" openai/gpt-x ", api_base="http://ollama:11434/v1"
+def save_researcher(client: Client, program: Program, **changed: object) -> Any:
+    return client.post(reverse("program-researcher", args=[program.pk]), {**RESEARCHER, **changed})
+
+
+def test_a_recipe_is_saved(signed_in: Client, program: Program, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tasks, "missing_files", lambda program, paths: [])
+    answer = save_recipe(
+        signed_in, program, budget_seconds=60, command="{python} -u 'my train.py'", editable="train.py\r\nmodel.py\r\n",
+        dataset="folder:/data/texts",
     )  # fmt: skip
     program.refresh_from_db()
     assert answer.status_code == 302
-    assert (program.budget_seconds, program.researcher, program.model) == (60, "litellm", "openai/gpt-x")
+    assert program.command == ["{python}", "-u", "my train.py"]
+    assert (program.editable, program.dataset) == (["train.py", "model.py"], "folder:/data/texts")
+    assert (program.budget_seconds, program.researcher) == (60, "sweep")
+
+
+def test_an_editable_file_must_be_in_the_repository(
+    signed_in: Client, program: Program, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tasks, "missing_files", lambda program, paths: ["trian.py"])
+    answer = save_recipe(signed_in, program, editable="trian.py")
+    assert answer.status_code == 422
+    assert "The repository has no file trian.py" in answer.text
+    program.refresh_from_db()
+    assert program.editable == ["train.py"]
+
+
+def test_a_researcher_is_saved(signed_in: Client, program: Program):
+    answer = save_researcher(
+        signed_in, program, researcher="litellm", model=" openai/gpt-x ", api_base="http://ollama:11434/v1"
+    )
+    program.refresh_from_db()
+    assert answer.status_code == 302
+    assert (program.researcher, program.model, program.budget_seconds) == ("litellm", "openai/gpt-x", 20)
     assert program.api_base == "http://ollama:11434/v1"
+
+
+def test_the_effect_of_a_change_stands_beside_the_field_and_names_the_running_runs(signed_in: Client, program: Program):
+    make_run(program, "nov23")
+    page = signed_in.get(reverse("program", args=[program.pk])).text
+    assert 'data-effect="effect-budget_seconds"' in page
+    assert 'id="effect-budget_seconds"' in page
+    assert "Scores from before are not comparable" in page
+    assert "Running now: " in page and ">nov23</a>" in page
+
+
+def test_a_program_with_its_own_metric_has_no_data_to_choose(signed_in: Client):
+    program = make_program("own", fixed=[])
+    assert 'name="dataset"' not in signed_in.get(reverse("program", args=[program.pk])).text
+    assert save_recipe(signed_in, program, budget_seconds=77).status_code == 302
+    program.refresh_from_db()
+    assert (program.budget_seconds, program.dataset) == (77, "stdlib")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +320,15 @@ def test_settings_are_saved(signed_in: Client, program: Program):
         ("budget_seconds", "9" * 5000, "whole number"),
         ("budget_seconds", "", "whole number"),
         ("grace_seconds", "9", "from 10 to 86,400"),
+        ("command", "", "for example {python} train.py"),
+        ("command", "python 'train", "Close every quote"),
+        ("editable", " \r\n ", "Name at least one file"),
+        ("editable", "../train.py", "leads out of the repository"),
+        ("editable", "/etc/passwd", "leads out of the repository"),
+        ("editable", ".git/config", "leads out of the repository"),
+        ("editable", "prepare.py", "it computes the score"),
+        ("dataset", "wikipedia", "folder:/data/texts"),
+        ("dataset", "folder:texts", "folder:/data/texts"),
         ("researcher", "root", "not one of the available choices"),
         ("api_base", "ftp://x/", "http:// or https://"),
         ("api_base", "javascript:alert(1)", "http:// or https://"),
@@ -207,15 +342,15 @@ def test_settings_are_saved(signed_in: Client, program: Program):
 def test_a_bad_setting_says_what_is_right_and_changes_nothing(
     signed_in: Client, program: Program, field: str, value: str, why: str
 ):
-    answer = save_settings(signed_in, program, **{field: value})
+    answer = (save_recipe if field in RECIPE else save_researcher)(signed_in, program, **{field: value})
     assert answer.status_code == 422
     assert why in answer.content.decode()
-    before = SettingsForm(instance=Program.objects.get(pk=program.pk)).initial
-    assert before == {**SETTINGS, "budget_seconds": 20}
+    now = model_to_dict(Program.objects.get(pk=program.pk))
+    assert now == model_to_dict(program)
 
 
 def test_an_llm_needs_a_model(signed_in: Client, program: Program):
-    answer = save_settings(signed_in, program, researcher="litellm", model="  ")
+    answer = save_researcher(signed_in, program, researcher="litellm", model="  ")
     assert "An LLM needs a model" in answer.content.decode()
 
 

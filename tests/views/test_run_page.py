@@ -125,7 +125,7 @@ def test_the_table_filters_searches_and_pages(admin_client, run):
 def test_a_fragment_of_the_table_refetches_itself_with_its_filter(admin_client, run):
     answer = admin_client.get(f"/runs/{run.pk}/?part=table&state=kept&q=base&junk=1")
     assert answer["HX-Replace-Url"] == f"/runs/{run.pk}/?state=kept&q=base&junk=1"
-    assert "?state=kept&amp;q=base&amp;junk=1&amp;part=table" in answer.content.decode()
+    assert "?part=table&amp;state=kept&amp;q=base&amp;junk=1" in answer.content.decode()
 
 
 ODD_QUERIES = ["?page=999", "?page=x", "?state=nonsense", "?q=%00", "?q=" + "x" * 5000, "?q=%23" + "9" * 30]
@@ -146,7 +146,7 @@ def test_queries_do_not_grow_with_experiments(admin_client, run, django_assert_m
 def test_the_chart_and_the_results(admin_client, run):
     make_experiment(run, State.DISCARDED, 1.6)
     data = admin_client.get(f"/runs/{run.pk}/chart.json").json()
-    assert [len(data[name]) for name in ("kept", "discarded", "failed")] == [1, 1, 0]
+    assert [len(data[name]["pk"]) for name in ("kept", "discarded", "failed")] == [1, 1, 0]
     results = admin_client.get(f"/runs/{run.pk}/results.tsv")
     assert results.content.decode().startswith("commit\t")
 
@@ -154,9 +154,14 @@ def test_the_chart_and_the_results(admin_client, run):
 # What a person does
 
 
-@pytest.mark.parametrize("action", ["pause", "resume", "stop", "mode", "limits", "note", "adopt", "restore"])
+CHANGES = ["pause", "resume", "stop", "mode", "limits", "note", "adopt", "restore", "ideas", "ideas/edit", "ideas/drop"]
+
+
+@pytest.mark.parametrize("action", CHANGES)
 def test_changes_need_a_post_and_a_person(client, admin_client, run, action):
-    assert admin_client.get(f"/runs/{run.pk}/{action}/").status_code == 405
+    answer = admin_client.get(f"/runs/{run.pk}/{action}/", follow=True)
+    assert answer.redirect_chain == [(f"/runs/{run.pk}/", 302)] and "Nothing was changed" in answer.content.decode()
+    assert admin_client.put(f"/runs/{run.pk}/{action}/").status_code == 405
     client.logout()
     assert client.post(f"/runs/{run.pk}/{action}/").status_code == 302
     run.refresh_from_db()

@@ -1,0 +1,118 @@
+"""A person's own edit as an experiment: what the editor starts from, and the commit that is trained and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from experiments.loop import chain
+from experiments.loop.errors import MergeConflict
+from experiments.loop.workspace import Workspace
+from experiments.models import Experiment, Program, Run
+from experiments.researcher.edits import EditError, replace_files
+from experiments.states import LIVE, Kind, RunState, State, StateError
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the editor shows first."""
+
+    best: Experiment
+    files: Mapping[str, str]  # the editable files as they stand in the best
+    texts: Mapping[str, str]  # the same with the change of the experiment that the person starts from
+    word: str = ""  # what is to be known about that
+
+
+def files(run: Run, best: Experiment) -> dict[str, str]:
+    """The editable files as they stand in `best`."""
+    found = Workspace(run.program.repo).read(best.commit, run.program.editable)
+    if not found:
+        raise StateError(f"None of {', '.join(run.program.editable)} is in the repository. Mend the program's recipe.")
+    return found
+
+
+def missing(program: Program, paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that are not in the program's repository."""
+    workspace, wanted = Workspace(program.repo), list(paths)
+    found = workspace.read(workspace.ref("refs/heads/main"), wanted)
+    return [path for path in wanted if path not in found]
+
+
+def start(run: Run, source: Experiment | None) -> Start:
+    """The best's files, or those of `source` on the best. Raises StateError where no experiment can be added."""
+    best = _open(run)
+    now = files(run, best)
+    if source is None or source.pk == best.pk or not source.commit:
+        return Start(best, now, now)
+    workspace, word = Workspace(run.program.repo), f"With the change of #{source.number} put on the best, #{best.number}."
+    if source.pk in best.chain():
+        commit = source.commit
+        word = f"These are the files of #{source.number}. The diff also takes back what was kept since."
+    else:
+        commit, word = _on_best(workspace, source, best, word)
+    return Start(best, now, now | workspace.read(commit, now), word)
+
+
+def _on_best(workspace: Workspace, source: Experiment, best: Experiment, word: str) -> tuple[str, str]:
+    """A commit or tree with the source's change on the best, or else the source's own."""
+    if source.parent is None or source.parent_id == best.pk:
+        return source.commit, word
+    try:
+        return workspace.merge(source.parent.commit, best.commit, source.commit), word
+    except MergeConflict as conflict:
+        why = f"The change of #{source.number} does not fit the best of now, #{best.number}: {conflict}. "
+        return source.commit, why + "These are its files as they were: the diff shows what that takes back."
+
+
+def _open(run: Run) -> Experiment:
+    """The best to build on."""
+    run.check_open()
+    if run.state == RunState.ENDED:
+        raise StateError("This run has ended. Resume it on its page, then add an experiment.")
+    best = run.best
+    if best is None:
+        raise StateError("The baseline is not scored yet. Add an experiment when there is something to compare it with.")
+    return best
+
+
+def submit(
+    run: Run, texts: Mapping[str, str], *, parent: Experiment, description: str, hypothesis: str, by: str
+) -> Experiment:
+    """A READY experiment of these texts on `parent`, the best that the person saw.
+
+    Where the best has moved since, it is refitted when its training begins. Raises StateError for texts that cannot be
+    tried, and where no experiment can be added.
+    """
+    _open(run)
+    try:
+        after = replace_files(files(run, parent), texts)
+    except EditError as error:
+        raise StateError(str(error)) from error
+    workspace = Workspace(run.program.repo)
+    with transaction.atomic():
+        _open(Run.locked(run.pk))
+        made = Experiment(
+            run=run, number=run.next_number(), kind=Kind.MANUAL, state=State.READY, parent=parent, seed=run.seed,
+            description=description, hypothesis=hypothesis, brief=run.program.brief, proposed_at=timezone.now(),
+        )
+        made.commit = workspace.commit(parent.commit, after, chain.message(made, description))
+        made.diff = workspace.diff(parent.commit, made.commit)
+        twin = run.experiments.filter(kind=Kind.MANUAL, state__in=LIVE, diff=made.diff).first()  # a double click
+        if twin:
+            raise StateError(f"The same edit waits already, as #{twin.number}.")
+        workspace.set_ref(made.ref, made.commit)
+        made.save()
+        run.record(by, f"#{made.number} created", why=description)
+    return made
+
+
+def problem(before: Mapping[str, str], texts: Mapping[str, str]) -> str:
+    """Why these texts could not be tried; "" where they could."""
+    try:
+        replace_files(before, texts)
+    except EditError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,195 @@
+"""What this machine does: GPUs by NVML, processor, memory and disk; and over all machines: workers, queues, leases."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psutil
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from experiments import presence
+from experiments.models import Experiment
+from experiments.states import LIVE, ON_DEVICE, WORKED, RunState, State
+
+GB = 1024**3
+LOW_SHARE, LOW_GB = 0.05, 2.0  # of the disk: less is worth a warning
+HOT = 85  # degrees; cards of data centres slow down a little above
+
+
+@dataclass(frozen=True)
+class Gpu:
+    index: int
+    name: str
+    use_percent: float | None  # None: this card does not say
+    used_gb: float | None
+    total_gb: float | None
+    degrees: float | None
+    watts: float | None
+
+    @property
+    def memory_percent(self) -> float | None:
+        return 100 * self.used_gb / self.total_gb if self.used_gb is not None and self.total_gb else None
+
+    @property
+    def is_hot(self) -> bool:
+        return self.degrees is not None and self.degrees >= HOT
+
+
+@dataclass(frozen=True)
+class Host:
+    name: str
+    cores: int
+    load: tuple[float, float, float]  # waiting or running processes, over 1, 5 and 15 minutes
+    used_gb: float
+    total_gb: float
+    folder: str
+    disk_free_gb: float
+    disk_total_gb: float
+
+    @property
+    def load_percent(self) -> float:
+        return 100 * self.load[0] / max(1, self.cores)
+
+    @property
+    def memory_percent(self) -> float:
+        return 100 * self.used_gb / self.total_gb if self.total_gb else 0.0
+
+    @property
+    def disk_percent(self) -> float:
+        """Used."""
+        return 100 * (1 - self.disk_free_gb / self.disk_total_gb) if self.disk_total_gb else 0.0
+
+    @property
+    def is_disk_low(self) -> bool:
+        return self.disk_free_gb < max(LOW_GB, LOW_SHARE * min(self.disk_total_gb, 200))
+
+
+@dataclass(frozen=True)
+class Queue:
+    name: str
+    waiting: int | None  # None: Redis does not answer
+    workers: int | None
+    does: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """An experiment under way, and who holds it."""
+
+    experiment: Experiment
+    age_seconds: float | None  # since the last heartbeat; None: nobody works on it now
+    is_stale: bool
+
+    @property
+    def host(self) -> str:
+        return self.experiment.worker.split(":", 1)[0]
+
+    @property
+    def pid(self) -> str:
+        parts = self.experiment.worker.rsplit(":", 2)
+        return parts[1] if len(parts) == 3 else ""
+
+    @property
+    def on_device(self) -> bool:
+        return self.experiment.state in ON_DEVICE
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        return self.experiment.state in {State.REVIEWING, State.CONFIRMING}
+
+
+# This machine
+
+
+def gpus() -> list[Gpu]:
+    """Of this machine; none where NVML or its driver is missing."""
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        return [_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, index: int) -> Gpu:
+    card = nvml.nvmlDeviceGetHandleByIndex(index)
+
+    def ask(question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except nvml.NVMLError:  # not every card answers everything
+            return None
+
+    name, use = ask(lambda: nvml.nvmlDeviceGetName(card)), ask(lambda: nvml.nvmlDeviceGetUtilizationRates(card))
+    memory, power = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(card)), ask(lambda: nvml.nvmlDeviceGetPowerUsage(card))
+    return Gpu(
+        index,
+        name.decode() if isinstance(name, bytes) else str(name or "GPU"),
+        use_percent=float(use.gpu) if use else None,
+        used_gb=memory.used / GB if memory else None,
+        total_gb=memory.total / GB if memory else None,
+        degrees=ask(lambda: float(nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU))),
+        watts=power / 1000 if power else None,
+    )
+
+
+def host() -> Host:
+    memory, folder = psutil.virtual_memory(), settings.VAR_DIR
+    disk = shutil.disk_usage(folder)
+    return Host(
+        socket.gethostname(), os.cpu_count() or 1, os.getloadavg(),
+        (memory.total - memory.available) / GB, memory.total / GB, str(folder), disk.free / GB, disk.total / GB,
+    )  # fmt: skip
+
+
+# All machines
+
+_DOES = {"think": "asks the researcher, decides", "gpu": "trains and scores"}
+
+
+def queues() -> tuple[list[Queue], str]:
+    """(the queues, why nothing is known of them or "")."""
+    try:
+        counts, client = presence.workers(), presence.connect()
+        return [Queue(name, int(client.llen(name)), counts.get(name, 0), does) for name, does in _DOES.items()], ""
+    except (RedisError, OSError) as error:
+        return [Queue(name, None, None, does) for name, does in _DOES.items()], type(error).__name__
+
+
+def held(now: datetime) -> list[Held]:
+    """What is under way in runs that have not ended: on a device first, then what is worked on, then what waits."""
+    light = Experiment.objects.filter(state__in=LIVE).exclude(run__state=RunState.ENDED).select_related("run__program")
+    light = light.only(
+        "number", "state", "description", "worker", "heartbeat_at", "device", "attempt", "training_at", "created_at",
+        "run__tag", "run__state", "run__program__name",
+    )  # fmt: skip
+    found = [_held(experiment, now) for experiment in light]
+    return sorted(found, key=lambda one: (not one.on_device, not one.experiment.worker, one.experiment.pk))
+
+
+def _held(experiment: Experiment, now: datetime) -> Held:
+    beat = experiment.heartbeat_at if experiment.worker else None
+    age = max(0.0, (now - beat).total_seconds()) if beat else None
+    late = age is not None and timedelta(seconds=age) > timedelta(seconds=settings.STALE_SECONDS)
+    return Held(experiment, age, is_stale=late and experiment.state in WORKED)
+
+
+def holder(gpu: Gpu, rows: list[Held]) -> Held | None:
+    """What trains on this GPU of this machine."""
+    mine = (one for one in rows if one.on_device and one.host in {socket.gethostname(), ""})
+    return next((one for one in mine if one.experiment.device == str(gpu.index)), None)

@@ -1,0 +1,127 @@
+"""Whether two edits are the same experiment: by what they change, not by how they are written. Pure.
+
+Two edits are the same when they set the same constants to the same values and make the same change to the rest of the
+program's syntax tree: comments, docstrings, spacing, quotes and the lines around do not count. They are near each other
+when they touch the same constants and nothing else, with other values.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an edit does, in its normal form. `constants`: "path NAME" -> its new literal."""
+
+    constants: Mapping[str, str] = field(default_factory=dict)
+    rest: tuple[str, ...] = ()  # other lines, "path -old" or "path +new", in order
+
+    @property
+    def is_empty(self) -> bool:
+        """It changes nothing that a training could notice."""
+        return not self.constants and not self.rest
+
+    @property
+    def key(self) -> str:
+        """The same for the same change; 40 hex digits."""
+        text = json.dumps([sorted(self.constants.items()), self.rest], ensure_ascii=False)
+        return hashlib.sha1(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+
+    @property
+    def near_key(self) -> str:
+        """The same for the same constants with any values; empty where anything else changes too."""
+        return "" if self.rest or not self.constants else " ".join(sorted(self.constants))
+
+
+def change_between(before: Mapping[str, str], after: Mapping[str, str]) -> Change:
+    """`before`, `after`: path -> text. A file that is no Python counts line by line."""
+    constants: dict[str, str] = {}
+    rest: list[str] = []
+    for path in sorted({*before, *after}):
+        if before.get(path) == after.get(path):
+            continue
+        old, new = _normal(path, before.get(path, "")), _normal(path, after.get(path, ""))
+        changed = {name for name in {*old.constants, *new.constants} if old.constants.get(name) != new.constants.get(name)}
+        for name in changed:
+            if name in old.constants and name in new.constants:
+                constants[f"{path} {name}"] = new.constants[name]
+            else:  # a constant that came or went is a change of the program
+                rest += [f"{path} -{name} = {old.constants[name]}"] if name in old.constants else []
+                rest += [f"{path} +{name} = {new.constants[name]}"] if name in new.constants else []
+        rest += _moved_lines(path, old.lines, new.lines)
+    return Change(constants, tuple(rest))
+
+
+@dataclass(frozen=True)
+class _Normal:
+    constants: dict[str, str]
+    lines: list[str]
+
+
+def _normal(path: str, text: str) -> _Normal:
+    if not path.endswith(".py"):
+        return _Normal({}, [line.rstrip() for line in text.splitlines()])
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return _Normal({}, [line.rstrip() for line in text.splitlines()])
+    constants = {}
+    kept: list[ast.stmt] = []
+    for statement in tree.body:
+        name, literal = _constant(statement)
+        if name and name not in constants:
+            constants[name] = literal
+        else:
+            kept.append(statement)
+    tree.body = kept
+    for node in ast.walk(tree):
+        _drop_docstring(node)
+    return _Normal(constants, ast.unparse(tree).splitlines())
+
+
+def _constant(statement: ast.stmt) -> tuple[str, str]:
+    """Name and literal of a top-level `NAME = literal`; a number in the form in which equal ones are written equal."""
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target, value = statement.targets[0], statement.value
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        target, value = statement.target, statement.value
+    else:
+        return "", ""
+    if not isinstance(target, ast.Name) or not target.id.isupper():
+        return "", ""
+    try:
+        return target.id, repr(_value(value))
+    except (ValueError, TypeError, ArithmeticError, RecursionError):
+        return "", ""
+
+
+def _value(node: ast.expr) -> object:
+    """A literal, or a small power such as 2**19. Raises ValueError for what has to be run to be known."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        base, exponent = ast.literal_eval(node.left), ast.literal_eval(node.right)
+        if isinstance(base, int) and isinstance(exponent, int) and abs(base) <= 10 and 0 <= exponent <= 64:
+            return base**exponent
+        raise ValueError("not a small power")
+    return ast.literal_eval(node)
+
+
+def _drop_docstring(node: ast.AST) -> None:
+    body = getattr(node, "body", None)
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not body:
+        return
+    first = body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        node.body = body[1:] or [ast.Pass()]
+
+
+def _moved_lines(path: str, old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    for line in itertools.islice(difflib.unified_diff(old, new, n=0, lineterm=""), 2, None):  # after its two headings
+        if not line.startswith("@@"):
+            yield f"{path} {line}"

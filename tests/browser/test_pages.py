@@ -1,0 +1,129 @@
+"""Every page with 0, 1, 30 and 1,000 experiments: looked at by axe, weighed, and photographed into var/pictures.
+
+The pictures are for people: light and dark, wide and phone. The tests ask that nothing sticks out to the side, that axe
+(WCAG 2.2 AA) finds nothing, and that a first visit loads at most 500 KB.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.installation import ROOT, Installation
+
+PICTURES = Path(os.environ.get("AUTORESEARCH_PICTURES", ROOT / "var" / "pictures"))
+SIZES = (0, 1, 30, 1000)
+LOOKS = [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)]
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+MOST_BYTES = 500_000
+PLACES = """
+import json
+from experiments.models import Experiment, Run
+places = {}
+for run in Run.objects.order_by("pk"):
+    rows = run.experiments.order_by("-number")
+    def first(**fields): return rows.filter(**fields).values_list("pk", flat=True).first()
+    size = rows.count()
+    picks = list(rows.filter(score__isnull=False).values_list("pk", flat=True)[:4])
+    pages = {"run": f"/runs/{run.pk}/", "report": f"/runs/{run.pk}/report/", "program": f"/programs/{run.program_id}/"}
+    if size:
+        pages["compare"] = "/compare/?e=" + ",".join(map(str, picks))
+        for state in ("kept", "discarded", "failed"):
+            if first(state=state): pages[f"experiment-{state}"] = f"/experiments/{first(state=state)}/"
+    places[size] = pages
+print(json.dumps(places))
+"""
+EMPTY = {"home": "/", **{name: f"/{name}/" for name in ("new", "compare", "machines", "audit", "import")}}
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Installation]:
+    with Installation() as installation:
+        yield installation
+
+
+@pytest.fixture(scope="module")
+def places(here: Installation, browser: Browser, session: Any) -> dict[str, str]:
+    """Name -> path, once the empty installation has had its pictures taken."""
+    for name, path in EMPTY.items():
+        look_at(browser, session, here, f"{name}-0", path)
+    for size in SIZES:
+        here.manage("seed_demo", "--experiments", str(size), "--seed", str(size))
+    found = json.loads(here.python(PLACES))
+    named = {f"{name}-{size}": path for size, pages in found.items() for name, path in pages.items()}
+    return named | {f"{name}-all": EMPTY[name] for name in ("home", "compare", "machines", "audit")}
+
+
+def look_at(browser: Browser, session: Any, here: Installation, name: str, path: str) -> None:
+    """All four looks of one page; each must fit its window."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for scheme, width in LOOKS:
+        context = browser.new_context(storage_state=session, color_scheme=scheme, viewport={"width": width, "height": 900})
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error, seen=errors: seen.append(str(error)))
+        open_page(page, here.url + path)
+        page.screenshot(path=PICTURES / f"{name}-{scheme}-{width}.png", full_page=True)
+        beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        context.close()
+        assert beyond <= 0, f"{name} is {beyond} px wider than {width}"
+        assert errors == [], f"{name}: {errors}"
+
+
+def open_page(page: Page, url: str) -> None:
+    answer = page.goto(url, wait_until="load")
+    assert answer is not None and answer.status == 200, f"{url}: {answer and answer.status}"
+    if page.locator("[data-progress], [data-curve], [data-compare]").count():
+        page.wait_for_function("[...document.querySelectorAll('.js-plotly-plot')].every((plot) => plot._fullLayout)")
+        page.wait_for_timeout(300)
+
+
+def names() -> list[str]:
+    kinds = ["run", "report", "program", "compare", "experiment-kept", "experiment-discarded", "experiment-failed"]
+    return [f"{kind}-{size}" for size in SIZES for kind in kinds] + ["home-all", "compare-all", "machines-all", "audit-all"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_it_fits_its_window(here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str):
+    if name not in places:
+        assert name.endswith(("-0", "-1")), f"the data set has no {name}"
+        return
+    look_at(browser, session, here, name, places[name])
+
+
+OF_ALL = ["home-all", "machines-all", "audit-all", "new", "import"]
+HEAVY = ["home-all", "run-1000", "compare-1000", "report-1000", "program-1000", "experiment-kept-1000"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", [*(name for name in names() if name.endswith("-30")), *OF_ALL])
+def test_axe_finds_nothing(
+    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str, scheme: str
+):
+    context = browser.new_context(storage_state=session, color_scheme=scheme, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    open_page(page, here.url + (places.get(name) or EMPTY[name]))
+    found = Axe().run(page, options=RULES)
+    context.close()
+    assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_a_first_visit_is_light(here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str):
+    context = browser.new_context(storage_state=session)
+    page = context.new_page()
+    wire = context.new_cdp_session(page)
+    loaded: list[float] = []
+    wire.on("Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"]))
+    wire.send("Network.enable")
+    open_page(page, here.url + places[name])
+    page.wait_for_timeout(500)
+    context.close()
+    assert 0 < sum(loaded) <= MOST_BYTES, f"{name} loads {sum(loaded):,.0f} bytes"
