@@ -137,13 +137,15 @@ def lttb(rows: Sequence[dict[str, Any]], most: int, x: str = "step", y: str = "l
 def _triangles(points: Sequence[tuple[float, float]], most: int) -> list[int]:
     """Of each bucket the index that spans the largest triangle with the one before and the mean of the next bucket."""
     every = (len(points) - 2) / (most - 2)
+    xs, ys = zip(*points, strict=True)
     chosen = [0]
     for bucket in range(most - 2):
         start, end = int(bucket * every) + 1, int((bucket + 1) * every) + 1
-        after = points[end : max(end + 1, int((bucket + 2) * every) + 1)]
-        x2, y2 = sum(x for x, _ in after) / len(after), sum(y for _, y in after) / len(after)
+        until = max(end + 1, int((bucket + 2) * every) + 1)
+        x2, y2 = sum(xs[end:until]) / len(xs[end:until]), sum(ys[end:until]) / len(ys[end:until])
         x0, y0 = points[chosen[-1]]
-        areas = [abs((x0 - x2) * (y - y0) - (x0 - x) * (y2 - y0)) for x, y in points[start:end]]
+        dx, dy = x0 - x2, y2 - y0
+        areas = [abs(dx * (y - y0) - (x0 - x) * dy) for x, y in points[start:end]]
         chosen.append(start + areas.index(max(areas)))
     return [*chosen, len(points) - 1]
 

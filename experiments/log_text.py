@@ -25,18 +25,14 @@ def last_lines(text: str, count: int) -> str:
 
 def _overwritten(line: str) -> str:
     """What stands on the line after its carriage returns and backspaces."""
-    shown = ""
-    for part in line.split("\r"):
-        part = _erased(part) if "\b" in part else part
-        shown = part + shown[len(part) :]
-    return shown
-
-
-def _erased(part: str) -> str:
-    kept: list[str] = []
-    for letter in part:
-        if letter != "\b":
-            kept.append(letter)
-        elif kept:
-            kept.pop()
-    return "".join(kept)
+    if "\r" not in line and "\b" not in line:
+        return line
+    shown: list[str] = []
+    at = 0
+    for part in re.split("([\r\b])", line):
+        if part in {"\r", "\b"}:
+            at = 0 if part == "\r" else max(0, at - 1)
+        else:
+            shown[at : at + len(part)] = part
+            at += len(part)
+    return "".join(shown)

@@ -15,8 +15,10 @@ from experiments.models import stream as streams
 from experiments.stream_reading import thin_curve
 
 AXES = ("step", "tokens", "seconds")
-VALUES = {"loss": "train loss", "tok_per_sec": "tokens/s", "mfu": "MFU, %", "dt_ms": "ms a step", "lrm": "learning rate, share"}
-MOST_POINTS = 20_000  # of all curves together
+VALUES = {
+    "loss": "training loss", "tok_per_sec": "tokens a second", "mfu": "MFU, %", "dt_ms": "ms a step", "lrm": "rate, share",
+}  # fmt: skip
+MOST_POINTS = 16_000  # of all curves together
 FEWEST, MOST = 120, 1_000  # of one curve
 REMEMBERED = 600  # curves, about 20 kB each: a finished one never changes
 
@@ -25,22 +27,26 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Curve:
-    text: str  # JSON: {"step": […], "tokens": […], "seconds": […], "y": […]}; null is a gap
+    columns: dict[str, str]  # AXES and y, each a list as JSON; null is a gap
     has: tuple[str, ...]  # of VALUES
+
+    def text(self, axis: str) -> str:
+        """Steps tell points apart on every axis; the others cost bytes where nobody looks at them."""
+        return ",".join(f'"{name}":{self.columns[name]}' for name in dict.fromkeys(("step", axis, "y")))
 
 
 _thinned: dict[tuple[int, int, int, int, str], Curve] = {}
 
 
-def curves_json(pks: Sequence[int], value: str = "loss") -> str:
-    """{"value": "loss", "values": [those that two or more have], "curves": {"7": {"step": […], …}}}
+def curves_json(pks: Sequence[int], axis: str = "step", value: str = "loss") -> str:
+    """{"value": "loss", "values": [those that two or more have], "curves": {"7": {"step": […], "tokens": […], "y": […]}}}
 
     Experiments without a curve are left out.
     """
     found = _curves(pks, value)
     enough = min(2, len(found))
     shared = [name for name in VALUES if found and sum(name in curve.has for curve in found.values()) >= enough]
-    inside = ",".join(f'"{pk}":{curve.text}' for pk, curve in found.items())
+    inside = ",".join(f'"{pk}":{{{curve.text(axis)}}}' for pk, curve in found.items())
     return f'{{"value":{json.dumps(value)},"values":{json.dumps(shared)},"curves":{{{inside}}}}}'
 
 
@@ -81,18 +87,9 @@ def _data(attempts: dict[int, int]) -> dict[int, list[str]]:
 
 
 def _curve(chunks: Iterable[str], most: int, value: str) -> Curve:
-    rows: Rows = []
-    for data in chunks:
-        rows += json.loads(data, parse_constant=lambda _: None)  # NaN and the infinities: a gap
+    parts: list[Rows] = json.loads(f"[{','.join(chunks)}]", parse_constant=lambda _: None)  # NaN and infinity: a gap
+    rows = [row for part in parts for row in part if "step" in row]
     has = tuple(name for name in VALUES if any(row.get(name) is not None for row in rows))
-    drawn = thin_curve([row for row in rows if "step" in row and value in row], most, value)
-    columns = {name: [_short(row.get(name)) for row in drawn] for name in AXES}
-    columns["y"] = [_short(row[value]) for row in drawn]
-    return Curve(json.dumps(columns, separators=(",", ":")), has)
-
-
-def _short(value: Any) -> float | None:
-    """Six digits: more cannot be seen, and each costs 20,000 bytes."""
-    if isinstance(value, int):
-        return value
-    return float(f"{value:.6g}") if isinstance(value, float) and value - value == 0 else None
+    drawn = thin_curve([row for row in rows if value in row], most, value)
+    columns = {name: [row.get(name) for row in drawn] for name in AXES} | {"y": [row[value] for row in drawn]}
+    return Curve({name: json.dumps(column, separators=(",", ":")) for name, column in columns.items()}, has)

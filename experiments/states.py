@@ -47,6 +47,8 @@ class Failure(StrEnum):
     """Why an experiment FAILED. It explains; it never drives the machine."""
 
     BAD_PATCH = "bad_patch"
+    DUPLICATE = "duplicate"  # the same change was tried before
+    PREFLIGHT = "preflight"  # it would not train: found on the CPU, before it cost device time
     RESEARCHER_ERROR = "researcher_error"
     CRASH = "crash"
     OOM = "oom"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -65,6 +65,24 @@ def thinned(experiment: Experiment, part: Part, most: int) -> Part:
             rows = thin_curve(rows, 4 * most)
         part = stream.read(experiment, stream.SERIES, after=part.next, attempt=attempt)
     return Part(attempt, offset, part.next, (json.dumps(thin_curve(rows, most)),) if rows else ())
+
+
+def polylines(experiment: Experiment, *, width: int, height: int) -> list[str]:
+    """The curve as `points` of SVG polylines, one for each stretch between gaps; the steep start is cut off at the top."""
+    part = thinned(experiment, stream.read(experiment, stream.SERIES), 200)
+    rows = json.loads(part.chunks[0]) if part.chunks else []
+    losses = sorted(row["loss"] for row in rows if row["loss"] is not None)
+    if len(losses) < 2:
+        return []
+    low, high = losses[0], losses[int((len(losses) - 1) * 0.9)]
+    across = max(float(row["step"]) for row in rows) or 1.0
+
+    def at(row: dict[str, Any]) -> str:
+        up = min(1.0, (row["loss"] - low) / ((high - low) or 1.0))
+        return f"{row['step'] / across * width:.1f},{height - up * height:.1f}"
+
+    stretches = groupby(rows, key=lambda row: row["loss"] is not None)
+    return [" ".join(at(row) for row in stretch) for there, stretch in stretches if there]
 
 
 def _finite(point: dict[str, Any]) -> dict[str, Any]:

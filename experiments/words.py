@@ -9,6 +9,8 @@ from trainer.presets import PRESETS
 
 FAILURES: dict[str, str] = {
     Failure.BAD_PATCH: "The edit could not be applied to the files.",
+    Failure.DUPLICATE: "The same change was tried before; it was not trained again.",
+    Failure.PREFLIGHT: "It would not have trained: found on the CPU, before it cost device time.",
     Failure.RESEARCHER_ERROR: "The researcher gave no usable reply.",
     Failure.CRASH: "The training ended with an error. Its last words are at the end of the log.",
     Failure.OOM: "The training ran out of memory.",
@@ -151,6 +153,8 @@ def no_diff(state: State, kind: Kind, reason: str) -> str:
         return f"No diff: {_BY_US[kind]}."
     if state == State.PROPOSING:
         return "The diff appears when the reply is complete and its edits apply."
+    if reason in {Failure.DUPLICATE, Failure.PREFLIGHT}:
+        return "No diff: the edit was not committed. The reply shows what was asked for."
     if reason == Failure.BAD_PATCH:
         return "No diff: the edit could not be applied. The reply shows what was asked for."
     return "No diff: it ended before an edit was made."

@@ -16,6 +16,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+PAGES_ARE_MADE_OF = """
+activity advice audit cards charts comparison forms forms_import forms_manual forms_new forms_program
+forms_recipe importing inbox log_text machines markup measures model_check overlaid report report_rows results
+stream_reading table themes tiles words
+"""
+
 # A module imports from its own floor and from those below. From the top:
 FLOORS = [
     "urls routing api management apps doctor",
@@ -23,14 +29,19 @@ FLOORS = [
     "consumers templatetags",
     "tasks demo",
     "loop",
-    "activity advice audit cards charts comparison forms forms_manual forms_new forms_import forms_program importing forms_recipe inbox log_text machines markup measures model_check overlaid report report_rows results stream_reading table themes tiles words",  # what pages are made of
+    PAGES_ARE_MADE_OF,
     "models researcher presence signin",
     "states events diffs diff_spans patches",
     "trainer",
 ]
 # A page asks tasks for changes and helpers for what it shows; the loop and the researchers are behind tasks.
-VIEWS_SEE = {"views", "tasks", "templatetags", "models", "presence", "signin", "states", "diffs", "patches", *FLOORS[5].split()}
-PURE = ["states", "diffs", "diff_spans", "patches", "charts", "log_text", "themes", "researcher", "loop.verdict", "loop.errors"]  # no Django
+VIEWS_SEE = {
+    "views", "tasks", "templatetags", "models", "presence", "signin", "states", "diffs", "patches",
+    *PAGES_ARE_MADE_OF.split(),
+}
+PURE = [  # no Django
+    "states", "diffs", "diff_spans", "patches", "charts", "log_text", "themes", "researcher", "loop.verdict", "loop.errors",
+]
 ONLY = {  # who alone may import it
     "git": {"experiments.loop.workspace"},
     "channels.layers": {"experiments.events"},

@@ -14,7 +14,7 @@ from experiments import log_text
         ("10%\r20%\r100%\nnext", "100%\nnext"),
         ("long line\rshort", "shortline"),
         ("one\r\ntwo\r\n", "one\ntwo\n"),
-        ("abc\b\bX", "aX"),
+        ("abc\b\bX", "aXc"),
         ("\x1b]0;title\x07after \x1b]8;;http://x\x1b\\link", "after link"),
         ("bell\x07 null\x00 \x9b csi \u202eturned", "bell null  csi turned"),
         ("<b>tab\tstays</b>", "<b>tab\tstays</b>"),

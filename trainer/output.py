@@ -16,15 +16,22 @@ ANSI_ESCAPE = re.compile(
     r"|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC and other strings, up to BEL or ST
     r"|[ -/]*[0-~])?"  # short escapes, or an escape cut off
 )
+COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,40}m)")
 # Other controls, and the marks that reorder what a reader sees (bidirectional embeddings, overrides and isolates).
 UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 LINE_END = re.compile(r"\r\n|\r|\n")
 LINE_LIMIT = 100_000  # characters
 
 
-def strip_controls(text: str) -> str:
-    """Text without ANSI escapes, control and bidirectional characters; newline, carriage return and tab stay."""
-    return UNSEEN.sub("", ANSI_ESCAPE.sub("", text))
+def strip_controls(text: str, *, colours: bool = False) -> str:
+    """Text without ANSI escapes, control and bidirectional characters; newline, carriage return and tab stay.
+
+    With `colours`, the escapes that only colour stay too.
+    """
+    if not colours or "\x1b" not in text:
+        return UNSEEN.sub("", ANSI_ESCAPE.sub("", text))
+    parts = COLOUR.split(text)  # text and colour in turn
+    return "".join(part if place % 2 else strip_controls(part) for place, part in enumerate(parts))
 
 
 class LineSplitter:

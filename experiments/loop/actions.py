@@ -53,8 +53,8 @@ def start_run(
     workspace = Workspace(program.repo)
     base = workspace.ref("refs/heads/main")
     missing = sorted(set(program.editable) - set(workspace.read(base, program.editable) if base else ()))
-    if missing:
-        raise StateError(f"{missing[0]} is not in the program's repository: there is nothing to train. Choose another program.")
+    if missing and program.runs.exclude(source="").exists():  # imported from a table alone
+        raise StateError(f"{missing[0]} is not in the program's repository: nothing can be trained.")
     deadline = timezone.now() + timedelta(hours=hours) if hours else None
     try:
         with transaction.atomic():

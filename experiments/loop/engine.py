@@ -19,8 +19,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import chain, devices, judging, training, verdict
+from experiments.loop import chain, devices, judging, planning, training, verdict
 from experiments.loop.errors import MergeConflict, StageError
+from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for
 from experiments.loop.workspace import Workspace
@@ -29,6 +30,8 @@ from experiments.researcher.base import Context, Message, Proposal, Researcher, 
 from experiments.researcher.choose import choose
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
 from experiments.researcher.prompt import build_prompt, repair_message
+from experiments.researcher.sameness import Change, change_between
+from experiments.researcher.strategy import Plan
 from experiments.states import Badge, Failure, Kind, Mode, StaleState, State, StateError
 from trainer.output import Summary, parse_summary
 
@@ -89,17 +92,17 @@ def propose(experiment_id: int) -> None:
         return
     with stage(experiment):
         run, program = experiment.run, experiment.run.program
-        parent = run.best or experiment.parent
-        assert parent is not None, "an idea is created on the baseline"
         experiment.brief = program.brief
         researcher = choose(
             program.researcher, model=program.model, api_base=program.api_base,
             timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
         )
+        plan, parent = _what_is_due(experiment, researcher)
         with heartbeat(experiment) as lease:
             writer = ReplyWriter(experiment, lease.check)
             ideas = ideas_for(experiment, researcher)
-            proposal, files = _ask(experiment, build_context(experiment, parent, ideas), researcher, writer, lease)
+            context = build_context(experiment, parent, ideas, plan)
+            proposal, files, change = _ask(experiment, context, researcher, writer, lease)
             commit = chain.commit_files(experiment, parent, files, proposal.description)
             diff = Workspace(program.repo).diff(parent.commit, commit)
         mode = Mode(type(run).objects.values_list("mode", flat=True).get(pk=run.pk))
@@ -109,17 +112,29 @@ def propose(experiment_id: int) -> None:
                 by=researcher.label, why=proposal.description,
                 parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
                 hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
-                proposed_at=timezone.now(),
+                proposed_at=timezone.now(), strategy=plan.strategy if researcher.reads_prompt else "",
+                change_key=change.key, near_key=change.near_key[:400],
             )
             for idea in ideas[:1]:  # it was at the head when this was proposed
                 idea.take_up(experiment)
 
 
+def _what_is_due(experiment: Experiment, researcher: Researcher) -> tuple[Plan, Experiment]:
+    """The plan, and the experiment to build on: the best, or an older keep to branch from."""
+    run = experiment.run
+    parent = run.best or experiment.parent
+    assert parent is not None, "an idea is created on the baseline"
+    plan = planning.plan_for(run)
+    if plan.parent is not None and not experiment.subject and researcher.reads_prompt:
+        return plan, run.experiments.get(number=plan.parent)
+    return plan, parent
+
+
 def _ask(
     experiment: Experiment, context: Context, researcher: Researcher, writer: ReplyWriter, lease: Lease
-) -> tuple[Proposal, dict[str, str]]:
-    """The proposal and the changed files; a malformed edit goes back with the parser's words."""
-    messages = build_prompt(context)
+) -> tuple[Proposal, dict[str, str], Change]:
+    """The proposal, the changed files and what changes; an edit that cannot be used goes back with the reason."""
+    messages, gate = build_prompt(context), Gate(experiment, warns=researcher.can_repair)
     _store_prompt(experiment, messages)
     if researcher.reads_prompt:
         experiment.run.notes.filter(read_by=None, text__in=context.notes).update(read_by=experiment)
@@ -128,10 +143,14 @@ def _ask(
         lease.check()
         try:
             proposal = parse_reply(text, context.files.keys())
-            return proposal, apply_edits(context.files, proposal.edits)
+            files = apply_edits(context.files, proposal.edits)
+            if not researcher.reads_prompt:  # the sweep tries a value again on purpose, on another best
+                return proposal, files, change_between(context.files, files)
+            return proposal, files, gate.check(context.files, files)
         except EditError as error:
             if not repairs_left:
-                raise StageError(Failure.BAD_PATCH, str(error)) from error
+                reason = Failure.DUPLICATE if isinstance(error, Duplicate) else Failure.BAD_PATCH
+                raise StageError(reason, str(error)) from error
             writer.say(f"The edit could not be used: {error} Asked again, {repairs_left} left.")
             messages = (*messages, Message("assistant", text), repair_message(str(error)))
             _store_prompt(experiment, messages)
@@ -171,7 +190,8 @@ def _begin(experiment: Experiment) -> bool:
     best = experiment.run.best
     with heartbeat(experiment):
         training.end_orphans()
-        if best is not None and experiment.parent_id != best.pk and not _refit(experiment, best):
+        elsewhere = best is not None and experiment.parent_id != best.pk and not experiment.branches_from(best)
+        if best is not None and elsewhere and not _refit(experiment, best):
             return False
         Workspace(experiment.run.program.repo).set_ref(experiment.ref, experiment.commit)  # the row is the truth
         training.prepare_data(experiment)
@@ -288,7 +308,7 @@ def decide(experiment_id: int) -> None:
         if barred or not ruling.keep:
             why = f"{barred} {ruling.why}".strip()
             experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=experiment.badges)
-        elif best is not None and experiment.parent_id != best.pk:
+        elif best is not None and experiment.parent_id != best.pk and not experiment.branches_from(best):
             _try_on_best(experiment, best, ruling.why)
         elif strange:
             why = f"Look at it before anything is built on it: {strange}. It is {ruling.why}"
@@ -297,7 +317,7 @@ def decide(experiment_id: int) -> None:
         elif Mode(run.mode).confirms_keeps and best is not None:
             experiment.move_to(State.CONFIRMING, by="verdict", why=ruling.why, detail=ruling.why)
         else:
-            experiment.move_to(State.KEPT, by="verdict", why=ruling.why, detail=ruling.why)
+            experiment.keep(by="verdict", why=ruling.why, detail=ruling.why)
     if experiment.state in {State.KEPT, State.DISCARDED}:
         chain.sync_branch(experiment.run)
         chain.note_metrics(experiment)

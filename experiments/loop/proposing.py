@@ -12,7 +12,9 @@ from experiments.loop.devices import names as device_names
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Idea, Run, stream
 from experiments.researcher.base import Context, Crash, Past, Piece, Researcher, Restart, Text, Usage
+from experiments.researcher.strategy import Plan
 from experiments.states import Failure, State
+from trainer.output import strip_controls
 
 LOG_TAIL = 4000  # characters of a crashed training's log that the researcher sees
 REPAIRS = 2  # how often a crash is given back to its author
@@ -21,8 +23,10 @@ CRASH_AGE = 3  # experiments after which nobody goes back to a crash
 FLUSH_SECONDS = 0.1
 
 
-def build_context(experiment: Experiment, parent: Experiment, ideas: Sequence[Idea] = ()) -> Context:
-    run, program = experiment.run, experiment.run.program
+def build_context(
+    experiment: Experiment, parent: Experiment, ideas: Sequence[Idea] = (), plan: Plan | None = None
+) -> Context:
+    run, program, best = experiment.run, experiment.run.program, experiment.run.best
     workspace = Workspace(program.repo)
     return Context(
         brief=experiment.brief.text if experiment.brief else "",
@@ -39,6 +43,9 @@ def build_context(experiment: Experiment, parent: Experiment, ideas: Sequence[Id
         notes=tuple(run.notes.values_list("text", flat=True)),
         ideas=tuple(idea.text for idea in ideas),
         crash=_crash(experiment.subject) if experiment.subject else None,
+        plan=plan,
+        goal_number=best.number if best and best != parent else None,
+        goal_score=best.score if best and best != parent else None,
         remaining=remaining(run),
         seed=run.seed,
     )
@@ -71,7 +78,7 @@ def remaining(run: Run) -> str:
 
 
 def _crash(failed: Experiment) -> Crash:
-    log = "".join(stream.read(failed, stream.LOG).chunks)
+    log = strip_controls("".join(stream.read(failed, stream.LOG).chunks))
     return Crash(
         number=failed.number, description=failed.description, reason=failed.reason, diff=failed.diff,
         log_tail=log[-LOG_TAIL:],

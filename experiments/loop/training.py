@@ -222,7 +222,7 @@ class Follower:
         fresh = data[max(0, self.log_cursor - start) :]
         if fresh:
             begin = start + len(data) - len(fresh)
-            text = strip_controls(fresh.decode(errors="replace"))
+            text = strip_controls(fresh.decode(errors="replace"), colours=True)
             stream.append(self.experiment, stream.LOG, begin, begin + len(fresh), text)
 
     def _points(self, text: str) -> list[dict[str, Any]]:

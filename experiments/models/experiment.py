@@ -34,6 +34,11 @@ class Experiment(models.Model):
     diff = models.TextField(blank=True)  # unified, against the parent
     prompt = models.JSONField(default=list)  # the messages that were sent
     seed = models.PositiveIntegerField(default=42)
+    theme = models.CharField(max_length=60, blank=True)
+    strategy = models.CharField(max_length=20, blank=True)  # of researcher/strategy.py: what kind of idea was due
+    change_key = models.CharField(max_length=40, blank=True, db_index=True)  # the same for the same change
+    near_key = models.CharField(max_length=400, blank=True)  # the same for the same constants, whatever their values
+    preflight = models.JSONField(default=dict)  # what the check before the training found
 
     # The lease: who works on it, and the fencing token
     attempt = models.PositiveIntegerField(default=1)
@@ -52,7 +57,11 @@ class Experiment(models.Model):
     summary = models.JSONField(default=dict)  # the training's own summary, as numbers
     tokens_in = models.PositiveIntegerField(default=0)
     tokens_out = models.PositiveIntegerField(default=0)
+    tokens_cached = models.PositiveIntegerField(default=0)  # of tokens_in: read from the provider's cache
+    model = models.CharField(max_length=120, blank=True)  # which model answered
     cost = models.FloatField(null=True)  # US dollars; null: unknown or none
+
+    explanations = models.JSONField(default=list)  # what a model said of the result when a person asked
 
     created_at = models.DateTimeField(auto_now_add=True)
     proposed_at = models.DateTimeField(null=True)
@@ -163,11 +172,23 @@ class Experiment(models.Model):
         elif self.state == State.CONFIRMING:
             with transaction.atomic():
                 best = Run.locked(self.run_id).best
-                if best is not None and best.pk != self.parent_id:
+                if best is not None and best.pk != self.parent_id and not self.branches_from(best):
                     raise StateError(f"#{self.number} does not change the best of now, #{best.number}. Roll to its parent.")
-                self.move_to(State.KEPT, by=by, why=why or "confirmed by hand")
+                self.keep(by=by, why=why or "confirmed by hand")
         else:
             raise StateError(f"#{self.number} is {self.state}: there is nothing to approve.")
+
+    def keep(self, *, by: str, why: str, **fields: Any) -> None:
+        """KEPT. One that branches from an older keep takes the place of those that came after it; they can come back."""
+        parent, best = self.parent, self.run.best
+        with transaction.atomic():
+            if parent is not None and best is not None and best != parent:
+                self.run.make_best(parent, by=by)
+            self.move_to(State.KEPT, by=by, why=why, **fields)
+
+    def branches_from(self, best: Experiment) -> bool:
+        """Whether it was meant to build on an older keep of the best's chain, not on the best."""
+        return self.strategy == "rethink" and self.parent_id != best.pk and self.parent_id in best.chain()
 
     def reject(self, *, by: str, why: str) -> None:
         """REVIEWING: never trains, the researcher sees the reason. CONFIRMING: is not kept."""

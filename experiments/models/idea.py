@@ -38,6 +38,8 @@ class Idea(models.Model):
     text = models.TextField()
     author = models.CharField(max_length=150)  # a person, or "researcher"
     position = models.PositiveIntegerField()  # among the open ones of the run; the lowest is next
+    edits = models.TextField(blank=True)  # JSON, as of a proposal: it can be tried without a researcher
+    theme = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     used_by = models.ForeignKey("Experiment", models.SET_NULL, null=True, related_name="ideas")
     dropped_at = models.DateTimeField(null=True)

@@ -23,6 +23,7 @@ class Program(models.Model):
     class Researcher(models.TextChoices):
         SWEEP = "sweep", "Built-in sweep (no LLM, no key)"
         LITELLM = "litellm", "LLM through litellm"
+        COMMAND = "command", "External agent (a command)"
 
     name = models.CharField(max_length=80, unique=True)
     command = models.JSONField(default=list)  # argv; "{python}" is our interpreter
@@ -39,6 +40,12 @@ class Program(models.Model):
     researcher = models.CharField(max_length=20, choices=Researcher, default=Researcher.SWEEP)
     model = models.CharField(max_length=120, blank=True)
     api_base = models.CharField(max_length=200, blank=True)
+    fallbacks = models.JSONField(default=list)  # models to ask when the first does not answer, in order
+    price_in = models.FloatField(null=True, blank=True)  # US dollars a million tokens, where litellm does not know
+    price_out = models.FloatField(null=True, blank=True)
+    agent_command = models.JSONField(default=list)  # argv of an external agent
+    agent_network = models.BooleanField(default=False)  # whether it may use the network
+    agent_seconds = models.PositiveIntegerField(default=900)  # the longest it may take
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

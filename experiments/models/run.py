@@ -34,6 +34,12 @@ class Run(models.Model):
     seed = models.PositiveIntegerField(default=42)
     max_experiments = models.PositiveIntegerField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
+    max_cost = models.FloatField(null=True, blank=True)  # US dollars
+    max_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    max_without_gain = models.PositiveIntegerField(null=True, blank=True)  # experiments since the last keep
+    strategy = models.CharField(max_length=20, blank=True)  # forced by a person; empty: the ledger decides
+    outage = models.CharField(max_length=20, blank=True)  # what trains while the researcher is away; empty: nothing
+    away_since = models.DateTimeField(null=True, blank=True)  # the researcher does not answer
     source = models.CharField(max_length=400, blank=True)  # imported: the repository it was taken from
     created_at = models.DateTimeField(auto_now_add=True)
     resumed_at = models.DateTimeField(auto_now_add=True)  # failures in a row count from here

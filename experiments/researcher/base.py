@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .strategy import Plan
 
 
 class ResearcherError(Exception):
@@ -61,6 +64,9 @@ class Context:
     notes: tuple[str, ...] = ()  # what people told the researcher
     ideas: tuple[str, ...] = ()  # the head of the queue, the next one first
     crash: Crash | None = None
+    plan: Plan | None = None  # which kind of idea is due
+    goal_number: int | None = None  # the best, where the files are those of an older keep
+    goal_score: float | None = None
     remaining: str = ""  # "12 experiments, 1 h 4 min"
     seed: int = 0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .base import Context, Crash, Message
 from .prompt_history import history_section
+from .prompt_plan import plan_section
 from .prompt_text import fenced, shorten
 
 MAX_PROMPT_CHARS = 60_000
@@ -76,6 +77,7 @@ def build_prompt(context: Context) -> tuple[Message, ...]:
     crash = _crash(context.crash, room) if context.crash else ""
     notes = _notes(context.notes, room)
     ideas = _ideas(context.ideas, room)
+    plan = plan_section(context) if not (context.ideas or context.crash) else ""
     brief = room.fit(context.brief.strip(), MAX_BRIEF_CHARS, "the brief")
     history = history_section(context, min(MAX_HISTORY_CHARS, room.left))
     room.left -= len(history.text)
@@ -87,10 +89,11 @@ def build_prompt(context: Context) -> tuple[Message, ...]:
         f"# Read-only files\n\n{fixed}" if fixed else "",
         _task(context),
         history.text,
-        f"# Editable files, as of the best experiment\n\n{editable}",
+        f"# Editable files, as of {_base(context)}\n\n{editable}",
         notes,
         ideas,
         crash,
+        plan,
         _closing(context, room.cut),
     ]
     return Message("system", RULES), Message("user", "\n\n".join(filter(None, sections)))
@@ -117,13 +120,20 @@ def _files(files: Mapping[str, str], mark: str, limit: int, room: Room) -> str:
 
 def _task(context: Context) -> str:
     better = "lower" if context.lower_is_better else "higher"
+    number, score = context.best_number, context.best_score
+    if context.goal_number is not None:
+        number, score = context.goal_number, context.goal_score
     best = "none yet"
-    if context.best_score is not None:
-        best = f"{context.best_score:.6g}" + (f" (#{context.best_number})" if context.best_number is not None else "")
+    if score is not None:
+        best = f"{score:.6g}" + (f" (#{number})" if number is not None else "")
     return (
         f"# Task\n\nMetric: {context.metric}, {better} is better. Best so far: {best}. "
         f"Training time: {context.budget_seconds} s on {context.device}."
     )
+
+
+def _base(context: Context) -> str:
+    return "the best experiment" if context.goal_number is None else f"#{context.best_number}, an older keep"
 
 
 def _notes(notes: tuple[str, ...], room: Room) -> str:

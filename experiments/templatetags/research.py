@@ -27,7 +27,8 @@ WORDS: dict[str, str] = {
     State.EVALUATING: "scoring", RunState.ACTIVE: "running",
 }  # fmt: skip
 FAILURES: dict[str, str] = {
-    Failure.BAD_PATCH: "edit did not apply", Failure.RESEARCHER_ERROR: "researcher error", Failure.OOM: "out of memory",
+    Failure.BAD_PATCH: "edit did not apply", Failure.DUPLICATE: "tried before", Failure.PREFLIGHT: "would not train",
+    Failure.RESEARCHER_ERROR: "researcher error", Failure.OOM: "out of memory",
     Failure.NAN: "loss not finite", Failure.TIMEOUT: "too slow", Failure.NO_SCORE: "no score",
     Failure.TAMPERED: "score tampered with", Failure.LEAK: "saw the answers", Failure.WORKER_LOST: "worker lost",
     Failure.DISK_FULL: "disk full",

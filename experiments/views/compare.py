@@ -38,7 +38,8 @@ def compare(request: HttpRequest) -> HttpResponse:
     for name in [part] if part else PARTS:
         context |= BUILD[name](request.GET, sides)
     if not part:
-        return render(request, "compare.html", context | {"offered": [] if sides else _offered(), "most": comparison.MOST})
+        context |= {"offered": [] if sides else _offered(), "values": overlaid.VALUES.items()}
+        return render(request, "compare.html", context)
     answer = render(request, f"compare.html#{part}", context)
     if part not in IN_ADDRESS:
         return answer
@@ -48,11 +49,11 @@ def compare(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def curves(request: HttpRequest) -> HttpResponse:
-    """The curves of ?e=, thinned; ?y= is one of overlaid.VALUES."""
-    value = request.GET.get("y", "loss")
+    """The curves of ?e=, thinned; ?x= is one of overlaid.AXES, ?y= one of overlaid.VALUES. Odd ones count as none."""
     picks = comparison.read_picks(request.GET.getlist("e"))
-    text = overlaid.curves_json(picks.pks, value if value in overlaid.VALUES else "loss")
-    return HttpResponse(text, content_type="application/json")
+    axis, value = request.GET.get("x", ""), request.GET.get("y", "")
+    axis, value = axis if axis in overlaid.AXES else "step", value if value in overlaid.VALUES else "loss"
+    return HttpResponse(overlaid.curves_json(picks.pks, axis, value), content_type="application/json")
 
 
 def _rest(query: QueryDict) -> QueryDict:
@@ -90,7 +91,7 @@ def _files(pair: comparison.Pair) -> tuple[tuple[diffs.FileDiff, ...], str]:
     for side in (pair.a, pair.b):
         found = tasks.read_files(program, side.experiment.commit, program.editable)
         if not found:
-            return (), f"The commit {side.experiment.commit[:7]} of {side.name} is not in the repository, so there is no diff."
+            return (), f"The commit {side.experiment.commit[:7]} of {side.name} is not in the repository: no diff."
         texts.append(found)
     old, new = texts
     paths = sorted({*old, *new})
@@ -105,7 +106,8 @@ def _found(query: QueryDict, sides: list[Side]) -> dict[str, Any]:
     rows: QuerySet[Experiment] = Experiment.objects.select_related("run__program")
     for word in asked.split()[:8]:
         rows = rows.filter(_matches(word))
-    near = Case(When(run__in={side.experiment.run_id for side in sides}, then=Value(0)), default=1, output_field=IntegerField())
+    runs = {side.experiment.run_id for side in sides}
+    near = Case(When(run__in=runs, then=Value(0)), default=1, output_field=IntegerField())
     rows = rows.exclude(pk__in=[side.experiment.pk for side in sides]).order_by(near, "-pk")
     return {"q": asked, "found": rows.only("number", "description", "kind", "score", "state", "reason", "run")[:FOUND]}
 

@@ -111,16 +111,21 @@ def _ending(experiment: Experiment) -> dict[str, Any]:
     return {}
 
 
-def _texts(experiment: Experiment) -> dict[str, str]:
-    """The ends of log and reply, for a browser that runs no script."""
+def _texts(experiment: Experiment) -> dict[str, Any]:
+    """The ends of log and reply and the line of the curve, for a browser that runs no script."""
     return {
         "log_text": _last_lines(experiment, streams.LOG, WITHOUT_SCRIPT),
-        "reply_text": _last_lines(experiment, streams.REPLY, WITHOUT_SCRIPT),
+        "reply_text": log_text.plain(_end(experiment, streams.REPLY)),
+        "curve_line": stream_reading.polylines(experiment, width=600, height=200),
     }
 
 
 def _last_lines(experiment: Experiment, name: str, count: int) -> str:
-    return log_text.last_lines("".join(stream_reading.tail(experiment, name).chunks)[-100_000:], count)
+    return log_text.last_lines(_end(experiment, name), count)
+
+
+def _end(experiment: Experiment, name: str) -> str:
+    return "".join(stream_reading.tail(experiment, name).chunks)[-100_000:]
 
 
 def _words(experiment: Experiment) -> dict[str, Any]:
@@ -131,6 +136,7 @@ def _words(experiment: Experiment) -> dict[str, Any]:
         "says": words.outcome(state, experiment.reason),
         "subject_word": words.RELATIONS.get(kind, "after") if experiment.subject_id else "",
         "no_diff": words.no_diff(state, kind, experiment.reason),
+        "has_points": streams.SERIES in written,
         "has_curve": streams.SERIES in written or state in {State.TRAINING, State.EVALUATING},
         "no_curve": words.no_curve(state),
         "no_log": "" if streams.LOG in written else words.no_log(state),

@@ -1,8 +1,11 @@
-// What a terminal makes of a log: colours as classes, carriage returns and backspaces done, all other control codes gone.
-// Text only ever becomes text nodes. Lines are <div class="line">; one that is still being written is written again.
+// What a terminal makes of a log: colours as classes, carriage returns and backspaces done, other control codes gone. Lines are
+// <div class="line">, text only ever becomes text nodes; a line that is still being written is drawn again.
 const ESCAPE = /\x1b\[([0-?]*)[ -/]*([@-~])|\x1b[\]PX^_][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)|\x1b[ -/]*[0-OQ-WYZ\\`-~]/y;
 const OPEN = /\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]{0,2000}|[ -/]*)$/;  // an escape whose end may come later
 const TEXT = /[^\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+/y;
+
+const SETS = { 1: ["weight", "ansi-bold"], 2: ["weight", "ansi-faint"], 3: ["slant", "ansi-italic"], 4: ["line", "ansi-underline"] };
+const CLEARS = { 22: "weight", 23: "slant", 24: "line", 39: "ink", 49: "ground" };
 
 /** The classes that the codes of one colour command leave. */
 function styled(style, codes) {
@@ -11,19 +14,10 @@ function styled(style, codes) {
   for (let i = 0; i < list.length; i++) {
     const code = list[i];
     if (code === 0) for (const key of Object.keys(next)) delete next[key];
-    else if (code === 1) next.weight = "ansi-bold";
-    else if (code === 2) next.weight = "ansi-faint";
-    else if (code === 3) next.slant = "ansi-italic";
-    else if (code === 4) next.line = "ansi-underline";
-    else if (code === 22) delete next.weight;
-    else if (code === 23) delete next.slant;
-    else if (code === 24) delete next.line;
-    else if (code >= 30 && code <= 37) next.ink = `ansi-${code - 30}`;
-    else if (code >= 90 && code <= 97) next.ink = `ansi-${code - 90}`;
-    else if (code === 39) delete next.ink;
-    else if (code >= 40 && code <= 47) next.ground = `ansi-on-${code - 40}`;
-    else if (code >= 100 && code <= 107) next.ground = `ansi-on-${code - 100}`;
-    else if (code === 49) delete next.ground;
+    else if (SETS[code]) next[SETS[code][0]] = SETS[code][1];
+    else if (CLEARS[code]) delete next[CLEARS[code]];
+    else if (code % 10 < 8 && [3, 9].includes(Math.floor(code / 10))) next.ink = `ansi-${code % 10}`;
+    else if (code % 10 < 8 && [4, 10].includes(Math.floor(code / 10))) next.ground = `ansi-on-${code % 10}`;
     else if (code === 38 || code === 48) {  // of 256 colours the first 16 have a name here; true colours have none
       if (list[i + 1] === 5 && list[i + 2] < 16) next[code === 38 ? "ink" : "ground"] = `ansi-${code === 48 ? "on-" : ""}${list[i + 2] % 8}`;
       i += list[i + 1] === 5 ? 2 : 4;
@@ -33,8 +27,7 @@ function styled(style, codes) {
 }
 
 export class Terminal {
-  /** `show(element)` gets each new line, in order. */
-  constructor(show) {
+  constructor(show) {  // `show(element)` gets each new line, in order
     Object.assign(this, { show, style: {}, held: "", column: 0, length: 0, parts: [], element: null });
   }
 
@@ -50,9 +43,9 @@ export class Terminal {
 
   step(text, at) {
     TEXT.lastIndex = ESCAPE.lastIndex = at;
-    const letter = text[at];
     const plain = TEXT.exec(text);
     if (plain) { this.write(plain[0]); return TEXT.lastIndex; }
+    const letter = text[at];
     if (letter === "\n") { if (!this.element) this.line(); this.draw(); this.parts = []; this.column = this.length = 0; this.element = null; }
     else if (letter === "\r") { if (text[at + 1] !== "\n") this.column = 0; }
     else if (letter === "\b") this.column = Math.max(0, this.column - 1);
@@ -83,7 +76,9 @@ export class Terminal {
 
   write(text) {
     const part = [" ".repeat(Math.max(0, this.column - this.length)) + text, Object.values(this.style).join(" ")];
-    if (this.column >= this.length) this.parts.push(part);
+    const last = this.parts.at(-1);
+    if (this.column >= this.length && last?.[1] === part[1]) last[0] += part[0];
+    else if (this.column >= this.length) this.parts.push(part);
     else this.parts = [...this.slice(0, this.column), part, ...this.slice(this.column + text.length, this.length)];
     this.column += text.length;
     this.length = Math.max(this.length, this.column);
@@ -97,12 +92,11 @@ export class Terminal {
 
   draw() {
     if (!this.element && this.parts.length) this.line();
-    this.element?.replaceChildren(...this.parts.map(([text, css]) => {
-      if (!css) return text;
-      const span = document.createElement("span");
-      span.className = css;
-      span.textContent = text;
-      return span;
-    }));
+    this.element?.replaceChildren();
+    for (const [text, css] of this.element ? this.parts : []) {
+      const span = css ? document.createElement("span") : document.createTextNode(text);
+      if (css) [span.className, span.textContent] = [css, text];
+      this.element.append(span);
+    }
   }
 }

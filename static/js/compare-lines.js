@@ -1,29 +1,47 @@
-// The arithmetic of overlaid curves: which values there are, their running average, and the range worth showing.
-const AXES = new Set(["step", "tokens", "seconds"]);
+// The arithmetic of overlaid curves: smoothing, the lines as Plotly draws them, the range worth showing.
+import { plain } from "./figure.js";
 
-/** Values that any of the curves has, in their order. */
-export function fields(lines) {
-  return [...new Set(Object.values(lines).flatMap((line) => Object.keys(line)))].filter((name) => !AXES.has(name));
-}
+export const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "9px,3px,2px,3px,2px,3px"];  // as in compare.css
+const WITH_RAW = 8;  // curves; with more, the unsmoothed ones behind them would be noise
 
-/** An exponential average, corrected for its start at zero; a gap stays a gap and does not reach beyond itself. */
-export function average(values, weight) {
+/** A moving mean that forgets exponentially, debiased: `weight` is what a point of the usual distance keeps of the mean before it.
+ *  The points stand unevenly, so that a long way forgets more. A gap stays a gap. */
+export function smooth(steps, values, weight) {
   if (!weight) return values;
-  let [mean, mass] = [0, 0];
-  return values.map((value) => {
+  const usual = (steps.at(-1) - steps[0]) / Math.max(1, steps.length - 1) || 1;
+  let [mean, known, last] = [0, 0, steps[0] - usual];
+  return values.map((value, i) => {
     if (value === null) return null;
-    mean = weight * mean + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
-    return mean / mass;
+    const keeps = weight ** Math.max(0, (steps[i] - last) / usual);
+    [mean, known, last] = [keeps * mean + (1 - keeps) * value, keeps * known + (1 - keeps), steps[i]];
+    return known ? mean / known : value;
   });
 }
 
-/** Of a loss the steep start is cut off; anything else is shown whole. */
-export function places(traces, field) {
-  if (field !== "loss") return undefined;
-  const values = traces.flatMap((trace) => trace.y.slice(Math.floor(trace.y.length * 0.2))).filter((value) => value !== null).sort((a, b) => a - b);
-  if (values.length < 2) return undefined;
-  const [low, high] = [values[0], values[Math.min(values.length - 1, Math.floor(values.length * 0.985))]];
-  const pad = (high - low || Math.abs(high) || 1) * 0.08;
-  return [low - pad, high + pad];
+/** `sides`: {id, name, colour, dash, hidden}. Traces of those that are shown and have a curve. */
+export function traces(sides, data, choice, css) {
+  const shown = sides.filter(({ id, hidden }) => data.curves[id] && !hidden);
+  const axis = (values) => (choice.logx ? values.map((value) => (value > 0 ? value : null)) : values);
+  const lines = shown.map((side) => {
+    const curve = data.curves[side.id];
+    const name = plain(side.name, 40);
+    return {
+      x: axis(curve[choice.x] ?? curve.step), y: smooth(curve.step, curve.y, choice.smooth), raw: curve.y, customdata: curve.step, name, id: side.id, mode: "lines", type: "scatter", connectgaps: false,
+      line: { color: css(side.colour), dash: DASHES[side.dash], width: shown.length > 12 ? 1.3 : 1.8 },
+      hovertemplate: `${name}<br>%{y:.5~g}${choice.smooth ? " smoothed" : ""}<br>step %{customdata:,}<extra></extra>`,
+    };
+  });
+  if (!choice.smooth || lines.length > WITH_RAW) return lines;
+  return [...lines.map((line) => ({ ...line, y: line.raw, opacity: 0.22, hoverinfo: "skip", hovertemplate: null, line: { ...line.line, width: 1, dash: "solid" } })), ...lines];
+}
+
+/** What is not finite, or not there, in words. */
+export function note(sides, data) {
+  const names = (some) => `${some.slice(0, 6).map(({ name }) => name).join(", ")}${some.length > 6 ? ` and ${some.length - 6} more` : ""}`;
+  const without = sides.filter(({ id }) => !data.curves[id]);
+  const broken = sides.filter(({ id }) => data.curves[id]?.y.includes(null));
+  return [
+    without.length ? `No curve: ${names(without)}.` : "",
+    broken.length ? `Not finite for a while, drawn as a gap: ${names(broken)}.` : "",
+  ].filter(Boolean).join(" ");
 }

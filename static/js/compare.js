@@ -1,97 +1,85 @@
-// Curves of many experiments over each other. What is chosen stands in the address, so that it can be shared.
-import { average, fields, places } from "./compare-lines.js";
+// Curves over each other: <div data-overlay="URL of their points" data-picked="1,2">, with the tools of its card and a key for each curve.
+import { UNITS, USUAL, choice, choose } from "./compare-choices.js";
+import { range } from "./curve-lines.js";
+import { note, traces } from "./compare-lines.js";
 import { baseLayout, colours, draw } from "./figure.js";
+import { onElements } from "./stream.js";
 
-const NAMES = { loss: "training loss", grad_norm: "gradient norm", tok_per_sec: "tokens a second", mfu: "MFU, %" };
-const element = document.querySelector("[data-compare]");
-const controls = document.querySelector("[data-controls]");
-const keys = [...document.querySelectorAll("[data-line]")];
-const note = document.querySelector("[data-note]");
-const address = new URLSearchParams(location.search);
-const choice = { x: "step", y: "loss", smooth: "0", logx: "", logy: "", hide: "", ...Object.fromEntries(address) };
-const hidden = new Set(choice.hide.split(",").filter(Boolean));
-let lines = {};
+const REFRESH_MS = 10_000;
 
-function remember() {
-  choice.hide = [...hidden].join(",");
-  for (const name of ["x", "y", "smooth", "logx", "logy", "hide"]) {
-    if (choice[name] && choice[name] !== { x: "step", y: "loss", smooth: "0" }[name]) address.set(name, choice[name]);
-    else address.delete(name);
+onElements("[data-overlay]", (element) => {
+  const card = element.closest("section");
+  const tools = card.querySelector("[data-tools]");
+  const keys = () => [...document.querySelectorAll("[data-curve-of]")];
+  const off = new Set(choice.off.split(",").filter(Boolean));
+  let data = null;
+  let whole = false;
+  let turns = 0;
+  let due = null;
+
+  const sides = () => keys().map(({ dataset }) => ({ id: dataset.curveOf, name: dataset.name, colour: dataset.colour, dash: Number(dataset.dash), hidden: off.has(dataset.curveOf) }));
+
+  async function load() {
+    const [{ x }, turn] = [choice, ++turns];
+    const wanted = ["x", "y"].filter((name) => choice[name] !== USUAL[name]).map((name) => `&${name}=${encodeURIComponent(choice[name])}`);
+    const answer = await fetch(`${element.dataset.overlay}?e=${element.dataset.picked}${wanted.join("")}`).catch(() => null);
+    const fresh = answer?.ok && !answer.redirected ? await answer.json().catch(() => null) : null;
+    if (turn !== turns) return;  // something else was chosen meanwhile
+    if (!fresh) { card.querySelector("[data-note]").textContent = "The curves could not be read. Reload the page to try again."; return; }
+    data = { ...fresh, x };
+    choice.y = data.value;  // odd ones in the address count as none
+    await render();
   }
-  history.replaceState(null, "", `?${address.toString().replaceAll("%2C", ",")}`);
-}
-
-function show() {
-  const c = colours();
-  const style = getComputedStyle(document.documentElement);
-  const smooth = Math.min(0.99, Math.max(0, Number(choice.smooth) || 0));
-  const traces = keys.filter((key) => lines[key.dataset.line]?.[choice.y]).map((key) => {
-    const line = lines[key.dataset.line];
-    return {
-      x: line[choice.x], y: average(line[choice.y], smooth), name: key.dataset.name, mode: "lines", type: "scatter", connectgaps: false,
-      visible: hidden.has(key.dataset.line) ? "legendonly" : true, text: line.step,
-      line: { color: style.getPropertyValue(`--${key.dataset.colour}`).trim(), dash: key.dataset.dash, width: keys.length > 12 ? 1.3 : 2 },
-      hovertemplate: `${key.dataset.name}<br>%{y:.5g} at step %{text}<extra></extra>`,
-    };
+  const renderSoon = () => { due ??= requestAnimationFrame(() => { due = null; render(); }); };
+  async function render() {
+    show();
+    if (!data || !window.Plotly) return;
+    const empty = element.querySelector("[data-empty]");
+    if (!Object.keys(data.curves).length) { if (empty) empty.textContent = "None of them has a curve: nothing of them was trained here, or no training has begun."; return; }
+    const style = getComputedStyle(document.documentElement);
+    const lines = traces(sides(), data, { ...choice, x: data.x, smooth: Number(choice.smooth) }, (n) => style.getPropertyValue(`--c${n}`).trim());
+    const useful = choice.y === "loss" && !choice.logy && !whole ? range(...lines.map(({ y }) => y.map((loss) => ({ loss })))) : undefined;
+    await draw(element, lines, baseLayout(colours(), {
+      uirevision: `${data.x} ${data.value} ${choice.logx} ${choice.logy} ${whole}`,
+      margin: { l: 60, r: 16, t: 10, b: 44 },
+      xaxis: { title: { text: UNITS[data.x], standoff: 8 }, type: choice.logx ? "log" : "linear", rangemode: choice.logx ? "normal" : "tozero" },
+      yaxis: { type: choice.logy ? "log" : "linear", range: useful, nticks: 7 },
+    }));
+    element.dataset.drawn = String(Math.round(performance.now()));
+  }
+  function show() {
+    tools.disabled = false;
+    for (const control of tools.querySelectorAll("[data-choice]")) {
+      const value = choice[control.dataset.choice];
+      if (control.type === "checkbox") control.checked = value === "1";
+      else control.value = value;
+    }
+    for (const option of tools.querySelectorAll("option")) option.hidden = option.disabled = !(option.value === choice.y || option.value === "loss" || data?.values.includes(option.value));
+    for (const button of tools.querySelectorAll("[data-across]")) button.setAttribute("aria-pressed", String(button.dataset.across === choice.x));
+    for (const key of keys()) { key.disabled = false; key.setAttribute("aria-pressed", String(!off.has(key.dataset.curveOf))); }
+    tools.querySelector("[data-smooth]").textContent = choice.smooth;
+    if (data) card.querySelector("[data-note]").textContent = note(sides(), data);
+  }
+  const valueOf = (control) => (control.type === "checkbox" ? (control.checked ? "1" : "") : control.value);
+  tools.addEventListener("input", ({ target }) => {
+    choice[target.dataset.choice] = valueOf(target);
+    if (target.dataset.choice === "y") load(); else renderSoon();
   });
-  for (const key of keys) key.setAttribute("aria-pressed", String(!hidden.has(key.dataset.line)));
-  const without = keys.filter((key) => !lines[key.dataset.line]?.[choice.y]).map((key) => key.dataset.name);
-  note.textContent = without.length ? `No curve of this value: ${without.slice(0, 6).join(", ")}${without.length > 6 ? ` and ${without.length - 6} more` : ""}.` : "";
-  if (!traces.length) {
-    element.replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: "None of these experiments has a curve." }));
-    note.textContent = "";
-    return;
-  }
-  const shown = traces.filter((trace) => trace.visible === true);
-  draw(element, traces, baseLayout(c, {
-    uirevision: [choice.x, choice.y, choice.logx, choice.logy].join(),
-    xaxis: { type: choice.logx ? "log" : "linear", title: { text: choice.x, font: { size: 12, color: c.dim } }, ticksuffix: choice.x === "seconds" ? " s" : "" },
-    yaxis: { type: choice.logy ? "log" : "linear", title: { text: NAMES[choice.y] ?? choice.y, font: { size: 12, color: c.dim } }, range: choice.logy ? undefined : places(shown, choice.y) },
-    margin: { l: 64, r: 12, t: 8, b: 44 },
-  }));
-}
-
-function reflect() {
-  for (const control of controls.querySelectorAll("[data-choice]")) {
-    const name = control.dataset.choice;
-    if (control.type === "checkbox") control.checked = Boolean(choice[name]);
-    else if (control.type === "button") control.setAttribute("aria-pressed", String(choice[name] === control.value));
-    else control.value = choice[name];
-  }
-  controls.querySelector("[data-smooth]").textContent = choice.smooth;
-}
-
-function choose(name, value) {
-  choice[name] = value;
-  remember();
-  reflect();
-  show();
-}
-
-controls.addEventListener("input", ({ target }) => target.matches("[data-choice]") && choose(target.dataset.choice, target.type === "checkbox" ? (target.checked ? "1" : "") : target.value));
-controls.addEventListener("click", ({ target }) => {
-  if (target.matches("button[data-choice]")) choose(target.dataset.choice, target.value);
-  if (target.matches("[data-reset]")) window.Plotly.relayout(element, { "xaxis.autorange": true, "yaxis.autorange": true });
+  tools.addEventListener("change", ({ target }) => choose(target.dataset.choice, valueOf(target)));  // a slider moves too often for the address
+  tools.addEventListener("click", ({ target: { dataset } }) => {
+    if (dataset.across) choose("x", dataset.across);
+    if (dataset.zoom) { whole = dataset.zoom === "all"; window.Plotly.relayout(element, { "xaxis.autorange": true }); }
+    if (dataset.across) load(); else if (dataset.zoom) render();
+  });
+  document.addEventListener("click", ({ target }) => {
+    const id = target.closest?.("[data-curve-of]")?.dataset.curveOf;
+    if (!id) return;
+    off[off.has(id) ? "delete" : "add"](id);
+    choose("off", [...off].join());
+    render();
+  });
+  load();
+  document.addEventListener("theme", render);
+  document.addEventListener("htmx:afterSettle", show);
+  setInterval(() => { if (document.querySelector("#chosen[data-live]") && !document.hidden) { window.htmx?.trigger(document.body, "refresh"); load(); } }, REFRESH_MS);
 });
-document.querySelector("[data-legend]").addEventListener("click", (event) => {
-  const id = event.target.closest("[data-line]")?.dataset.line;
-  if (!id) return;
-  if (!hidden.delete(id)) hidden.add(id);
-  choose("hide", [...hidden].join(","));
-});
-document.querySelector("[data-submits]")?.addEventListener("change", (event) => event.currentTarget.requestSubmit());
-document.addEventListener("theme", () => Object.keys(lines).length && show());
-
-try {
-  const answer = await fetch(element.dataset.compare, { credentials: "same-origin" });
-  if (!answer.ok) throw new Error(answer.status);
-  lines = await answer.json();
-  const select = controls.querySelector("[data-choice=y]");
-  select.replaceChildren(...fields(lines).map((name) => new Option(NAMES[name] ?? name, name)));
-  if (!fields(lines).includes(choice.y)) choice.y = fields(lines)[0] ?? "loss";
-  controls.hidden = false;
-  reflect();
-  show();
-} catch {
-  element.querySelector("[data-empty]").textContent = "The curves could not be read. Reload the page to try again; the numbers below are complete.";
-}

@@ -59,7 +59,7 @@ const basics = (language, label) => [
   lineNumbers(), history(), search({ top: true }), highlightActiveLine(), highlightSelectionMatches(), highlightSpecialChars(),
   syntaxHighlighting(colours), EditorView.lineWrapping, EditorView.perLineTextDirection.of(true), directions, theme,
   languages[language](), keymap.of([...defaultKeymap, ...historyKeymap, ...searchKeymap]),
-  EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false" }),
+  EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "false", tabindex: "0" }),
 ];
 
 const follows = (textarea) => EditorView.updateListener.of((update) => {

@@ -1,6 +1,7 @@
 // Readers of streams by cursor, and text that grows: <pre data-stream="log" data-experiment="7" data-limit="40000">.
 const readers = new Set();
 const READ_LIMIT = 2_000_000;  // as in models/stream.py
+const OPEN = /\r$|\x1b(\[[0-9;:]*)?$|$/;  // half of a \r\n, or of a colour, perhaps
 const CONTROLS = /\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;  // log.js shows colours; here is plain text
 
 export class Reader {
@@ -68,7 +69,7 @@ export function growText(element) {
       const follows = element.scrollHeight - element.scrollTop - element.clientHeight < 30;
       if (!data) return;
       let text = held + data;
-      held = text.endsWith("\r") ? "\r" : "";  // half of a \r\n, perhaps
+      held = OPEN.exec(text)[0];
       text = text.slice(0, text.length - held.length).replace(/\r\n?/g, "\n").replace(CONTROLS, "");
       if (!node) { node = document.createTextNode(""); element.replaceChildren(node); }
       node.appendData(text);

@@ -14,21 +14,29 @@ class Line:
     metric: str
     value: float
     unit: str
-    goal: float | None  # at most; None: shown only
+    goal: float | None  # at most, or at least; None: shown only
     ok: bool
+    worst: float | None = None  # of several, where `value` is their median
+    least: bool = False  # the goal is a floor
 
 
-def at_most(metric: str, value: float, unit: str, goal: float | None) -> Line:
-    return Line(metric, round(value, 3), unit, goal, goal is None or value <= goal)
+def at_most(metric: str, value: float, unit: str, goal: float | None, *, worst: float | None = None) -> Line:
+    return Line(metric, round(value, 3), unit, goal, goal is None or value <= goal, worst and round(worst, 3))
+
+
+def at_least(metric: str, value: float, unit: str, goal: float) -> Line:
+    return Line(metric, round(value, 3), unit, goal, value >= goal, least=True)
 
 
 def show(name: str, lines: list[Line]) -> int:
     """Print and store; 1 when a goal was missed."""
     width = max(len(line.metric) for line in lines)
-    print(f"\n{'bench-' + name:<{width}}  {'value':>9} {'goal':>9}")
+    print(f"\n{'bench-' + name:<{width}}  {'value':>9} {'worst':>9} {'goal':>9}")
     for line in lines:
-        goal = "" if line.goal is None else f"< {line.goal:g}"
-        print(f"{line.metric:<{width}}  {line.value:>9.3f} {goal:>9} {line.unit:<3} {'ok' if line.ok else 'MISSED'}")
+        goal = "" if line.goal is None else f"{'>' if line.least else '<'} {line.goal:g}"
+        worst = "" if line.worst is None else f"{line.worst:.3f}"
+        mark = "ok" if line.ok else "MISSED"
+        print(f"{line.metric:<{width}}  {line.value:>9.3f} {worst:>9} {goal:>9} {line.unit:<3} {mark}")
     folder = ROOT / "var" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps([asdict(line) for line in lines], indent=1))

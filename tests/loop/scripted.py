@@ -47,7 +47,7 @@ def edit(idea: str, old: str, new: str, path: str = "train.py") -> str:
     return f"IDEA: {idea}\n\n{path}\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
 
 
-def become(script: str) -> str:
-    """A reply that makes train.py one of tests/scripts."""
-    text = (SCRIPTS / f"{script}.py").read_text()
+def become(script: str, mark: int | None = None) -> str:
+    """A reply that makes train.py one of tests/scripts; with another mark it is another edit."""
+    text = (SCRIPTS / f"{script}.py").read_text() + ("" if mark is None else f"\nMARK = {mark}\n")
     return f"IDEA: {script}\n\ntrain.py\n```python\n{text}```\n"

@@ -91,7 +91,7 @@ def test_a_new_seed_alone_is_never_kept(run: Run, loop: Loop, answers) -> None: 
 def test_a_gain_beyond_anything_seen_waits_for_a_person(run: Run, loop: Loop, answers, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     baseline = run.experiments.get(number=0)
     type(baseline).objects.filter(pk=baseline.pk).update(score=baseline.score * 2)
-    tried = second(run, loop, answers, HONEST + "# the same, and half the score of the baseline\n")
+    tried = second(run, loop, answers, HONEST + "OTHER = 'the same, and half the score of the baseline'\n")
     assert tried.state == State.CONFIRMING
     assert Badge.IMPLAUSIBLE in tried.badges and "beyond anything seen" in tried.detail
 
@@ -106,7 +106,7 @@ def test_training_longer_than_the_budget_is_never_kept(run: Run, loop: Loop, ans
 
 def test_the_secret_score_is_in_no_prompt(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
     baseline = run.experiments.get(number=0)
-    tried = second(run, loop, answers, HONEST + "# again\n")
+    tried = second(run, loop, answers, HONEST + "AGAIN = 1\n")
     assert baseline.secret_score is not None and tried.prompt
     assert f"{baseline.secret_score:.4f}"[:6] not in json.dumps(tried.prompt)
 

@@ -147,7 +147,7 @@ def repairs(run) -> list[int | None]:
 
 def test_a_crash_is_given_back_to_an_llm_at_most_twice(run, loop, answers):
     Program.objects.update(researcher=Program.Researcher.LITELLM)
-    researcher = answers(*[become("crash")] * 4, change("MATRIX_LR", 0.09))
+    researcher = answers(*[become("crash", mark) for mark in range(4)], change("MATRIX_LR", 0.09))
     loop.finish(run, 6)
     assert repairs(run)[:5] == [None, 1, 2, None, 4]
     crash = researcher.contexts[1].crash

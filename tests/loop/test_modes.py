@@ -48,7 +48,7 @@ def test_a_diff_waits_for_approval_and_then_trains(start, loop, answers):
 
 def test_the_next_proposal_knows_why_the_last_was_rejected(start, loop, answers):
     run = start(Mode.APPROVE_DIFFS)
-    researcher = answers(change("MATRIX_LR", 0.09))
+    researcher = answers(change("MATRIX_LR", 0.09), change("MATRIX_LR", 0.045))
     loop.until(run, lambda: run.needs())
     run.needs()[0].reject(by="ada", why="Too hot: stay below 0.05, please.")
     loop.until(run, lambda: run.needs())

@@ -254,6 +254,12 @@ def test_controls_are_removed(text: str, expected: str) -> None:
     assert strip_controls(text) == expected
 
 
+def test_colours_may_stay_and_nothing_else_does():
+    text = "\x1b[1;31mred\x1b[0m \x1b[2K\x1b]0;title\x07\x00\x1b[10Aplain\x1b["
+    assert strip_controls(text, colours=True) == "\x1b[1;31mred\x1b[0m plain"
+    assert strip_controls(text) == "red plain"
+
+
 @pytest.mark.parametrize(
     ("exit_code", "tail", "expected"),
     [

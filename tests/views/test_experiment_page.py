@@ -10,7 +10,7 @@ from experiments import tasks, words
 from experiments.measures import Outcome, measures
 from experiments.models import Experiment, Run
 from experiments.states import Failure, Kind, State, StateError
-from tests.factories import add_text, make_experiment, make_run
+from tests.factories import add_points, add_text, make_experiment, make_run
 
 HTMX = {"HX-Request": "true"}
 NASTY = "<script>alert(1)</script> javascript:alert(2) \x1b[31m \u202eevil"
@@ -235,10 +235,12 @@ def test_text_that_turns_letters_around_is_defused(signed_in: Client, run: Run):
 
 def test_without_a_script_log_and_reply_are_there_as_text(signed_in: Client, run: Run):
     add_text(run.best, "log", "\x1b[32mready\x1b[0m <b>\n")
-    add_text(run.best, "reply", "IDEA: <i>\n")
+    add_text(run.best, "reply", "IDEA:\n\n<i>\n")
+    add_points(run.best, [3.0, 2.0, float("nan"), 1.0, 1.5])
     page = page_of(signed_in, run.best)
     assert "ready &lt;b&gt;</pre></noscript>" in page
-    assert "IDEA: &lt;i&gt;</pre></noscript>" in page
+    assert "IDEA:\n\n&lt;i&gt;\n</pre></noscript>" in page
+    assert page.count("<polyline points=") == 2  # a gap between them
 
 
 def test_an_action_says_what_it_does_before_it_is_done(signed_in: Client, run: Run):

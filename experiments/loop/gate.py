@@ -1,0 +1,91 @@
+"""What is asked of an edit before it may cost device time: was it tried before, is it close to what was tried?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from django.db.models import Q
+
+from experiments.models import Experiment
+from experiments.researcher.edit_error import EditError
+from experiments.researcher.sameness import Change, change_between
+from experiments.states import Failure, State
+
+NEAR = 0.15  # values of a constant that differ by less than this share are near each other
+NAMED = 3  # near experiments that are named to the researcher
+# A failure of the training says something of the edit; one of the machine or of the reply does not.
+TELLING = (Failure.CRASH, Failure.OOM, Failure.NAN, Failure.TIMEOUT, Failure.NO_SCORE, Failure.TAMPERED, Failure.LEAK)
+
+
+class Duplicate(EditError):
+    """The same change was tried before."""
+
+
+class Gate:
+    """Looks at the edits proposed for one experiment. It warns of a near one once, and refuses the same one always."""
+
+    def __init__(self, experiment: Experiment, *, warns: bool) -> None:
+        self.experiment = experiment
+        self.warned = not warns  # who cannot be asked again need not be warned
+
+    def check(self, before: Mapping[str, str], after: Mapping[str, str]) -> Change:
+        """What the edit changes. Raises EditError with words for the researcher."""
+        change = change_between(before, after)
+        if change.is_empty:
+            raise EditError("The edit changes only comments or spacing: the training is the same. Change what it does.")
+        same = self._tried().filter(change_key=change.key).order_by("-number").first()
+        if same is not None:
+            raise Duplicate(f"This was tried: {_told(same)}. Propose something else.")
+        near = [] if self.warned else list(self._near(change))
+        if near:
+            self.warned = True
+            raise EditError(
+                f"Close to what was tried: {'; '.join(near)}. If you expect another outcome, send the same reply again and "
+                "say in HYPOTHESIS why. Otherwise propose another idea."
+            )
+        return change
+
+    def _tried(self) -> Experiment.QuerySet:  # type: ignore[name-defined]
+        ended = Q(state__in=[State.KEPT, State.DISCARDED, State.REVERTED]) | Q(state=State.FAILED, reason__in=TELLING)
+        under_way = Q(state__in=[State.READY, State.REVIEWING, State.TRAINING, State.EVALUATING, State.CONFIRMING])
+        rejected = Q(state=State.CANCELLED, reason="rejected")
+        rows = self.experiment.run.experiments.exclude(pk=self.experiment.pk).exclude(change_key="")
+        return rows.filter(ended | under_way | rejected).select_related("parent").defer("prompt", "parent__diff")
+
+    def _near(self, change: Change) -> Iterator[str]:
+        if not change.near_key:
+            return
+        found = 0
+        for one in self._tried().filter(near_key=change.near_key[:400]).order_by("-number")[:50]:
+            if found < NAMED and _is_near(change, one.diff):
+                found += 1
+                yield _told(one)
+
+
+def _told(one: Experiment) -> str:
+    text = f"#{one.number} ({one.description}) was {one.state}"
+    if one.state == State.CANCELLED:
+        return f"#{one.number} ({one.description}) was rejected by a person" + (f": {one.detail}" if one.detail else "")
+    if one.reason:
+        text += f", {one.reason.replace('_', ' ')}"
+    if one.score is not None:
+        text += f" with {one.score:.6f}"
+    return text + (f" ({one.delta:+.6f} against its parent)" if one.delta is not None else "")
+
+
+def _is_near(change: Change, diff: str) -> bool:
+    """Whether every constant got about the value that `diff` gave it."""
+    for name, literal in change.constants.items():
+        theirs = re.search(rf"^\+{re.escape(name.rpartition(' ')[2])}\b[^=\n]*=\s*([^\s#]+)", diff, re.M)
+        if theirs is None or not _about(literal, theirs[1]):
+            return False
+    return True
+
+
+def _about(one: str, other: str) -> bool:
+    try:
+        a, b = (float(text.replace("_", "")) for text in (one, other))
+    except ValueError:
+        return one == other
+    return abs(a - b) <= NEAR * max(abs(a), abs(b))
