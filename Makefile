@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test check bench bench-loop bench-trainer setup setup-dev clean
+.PHONY: run test check bench bench-loop bench-trainer bench-ui setup setup-dev clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
@@ -35,7 +35,7 @@ check: setup-dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_docs.py
 
-bench: bench-loop bench-trainer
+bench: bench-loop bench-trainer bench-ui
 
 bench-loop: setup-dev
 	@BIN=$(BIN) tests/setup
@@ -46,6 +46,11 @@ bench-trainer: setup-dev
 	@BIN=$(BIN) tests/setup
 	$(BIN)/python -m tests.bench.step
 	$(BIN)/python -m tests.bench.trainer $(ARGS)
+
+# About ten minutes, half of them an hour's live updates. Installs tensorboard and mlflow into a temporary folder of its own.
+bench-ui: setup-dev
+	@BIN=$(BIN) tests/setup
+	$(BIN)/python -m tests.bench.ui $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -84,6 +84,8 @@ def _idle(run: Run) -> str:
     if run.state == RunState.PAUSED:
         return "Paused: nothing starts until you resume."
     if run.state == RunState.ENDED:
+        if run.source:
+            return "This run was imported: a record of what was tried elsewhere."
         return "This run has ended. Resume it to go on from the best."
     limit = run.limit_reached()
     return limit[1] if limit else _no_worker("think") or "The next experiment starts in a moment."

@@ -45,6 +45,8 @@ def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better:
     reverted = [row for row in scored if row.state == State.REVERTED]
     failed = [row for row in tried if row.state == State.FAILED]
     scores = [row.score or 0.0 for row in kept]
+    gains = [b - a for a, b in zip([*scores[:1], *scores], scores, strict=False)]
+    failed_shown = thin(failed, MOST_FAILED)
     return {
         "metric": metric,
         "lower_is_better": lower_is_better,
@@ -52,10 +54,10 @@ def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better:
         "range": score_range(scores, [row.score or 0.0 for row in discarded]),
         "whole": score_range([row.score or 0.0 for row in [*kept, *discarded, *reverted]], []),
         "sigma": noise_sigma((row.commit, row.score or 0.0) for row in scored),
-        "kept": _columns(kept, LABEL) | {"gain": _rounded(b - a for a, b in zip([*scores[:1], *scores], scores, strict=False))},
+        "kept": _columns(kept, LABEL) | {"gain": _rounded(gains)},
         "discarded": _columns(thin(discarded, MOST_DISCARDS)),
         "reverted": _columns(reverted),
-        "failed": _columns(thin(failed, MOST_FAILED)) | {"why": [row.why.replace("_", " ") for row in thin(failed, MOST_FAILED)]},
+        "failed": _columns(failed_shown) | {"why": [row.why.replace("_", " ") for row in failed_shown]},
         "left_out": max(0, len(discarded) - MOST_DISCARDS),
     }
 

@@ -176,7 +176,8 @@ def _head(column: Column, sort: str, run: Run, link: Links) -> Head:
 
 def _chips(found: QuerySet[Experiment], link: Links, state: str, kind: str) -> tuple[list[Chip], list[Chip]]:
     """Chips of the states among this kind, and of the kinds among these states."""
-    counts = [(row["state"], row["kind"], row["n"]) for row in found.order_by().values("state", "kind").annotate(n=Count("pk"))]
+    rows = found.order_by().values("state", "kind").annotate(n=Count("pk"))
+    counts = [(row["state"], row["kind"], row["n"]) for row in rows]
 
     def count(states: frozenset[State] | None, kind: str) -> int:
         return sum(n for s, k, n in counts if (states is None or s in states) and kind in {"", k})

@@ -24,9 +24,9 @@ def plan_section(context: Context) -> str:
     lines = [f"# What is due: {plan.strategy}", "", f"Why: {plan.why}.", ASKED[plan.strategy]]
     if context.goal_number is not None and context.goal_score is not None:
         lines.append(
-            f"The files above are those of #{context.best_number}, an older keep ({_score(context.best_score)}). To be kept, "
-            f"the edit must beat the best, #{context.goal_number} with {_score(context.goal_score)}. Do not repeat what led "
-            "there."
+            f"The files above are those of #{context.best_number}, an older keep ({_score(context.best_score)}). "
+            f"To be kept, the edit must beat the best, #{context.goal_number} with {_score(context.goal_score)}. "
+            "Do not repeat what led there."
         )
     return "\n".join([*lines, *_near_misses(context, plan)])
 

@@ -153,7 +153,8 @@ def _lineage(experiment: Experiment) -> list[Experiment]:
 def _actions(experiment: Experiment) -> dict[str, Any]:
     """Which actions fit the state, and what a roll back would change."""
     state, best = State(experiment.state), experiment.run.best
-    rolls = state == State.REVERTED or (state == State.KEPT and experiment != best)
+    is_open = not experiment.run.source
+    rolls = is_open and (state == State.REVERTED or (state == State.KEPT and experiment != best))
     chain = experiment.chain() if rolls else []
     siblings = experiment.run.experiments.order_by("number")
     return {
@@ -168,5 +169,5 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
         "is_best": experiment == best,
         "taken_back": siblings.filter(state=State.KEPT).exclude(pk__in=chain) if rolls else [],
         "kept_again": siblings.filter(state=State.REVERTED, pk__in=chain) if rolls else [],
-        "can_revert": state == State.KEPT and experiment.parent_id is not None,
+        "can_revert": is_open and state == State.KEPT and experiment.parent_id is not None,
     }

@@ -20,7 +20,7 @@ export function smooth(steps, values, weight) {
 
 /** `sides`: {id, name, colour, dash, hidden}. Traces of those that are shown and have a curve. */
 export function traces(sides, data, choice, css) {
-  const shown = sides.filter(({ id, hidden }) => data.curves[id] && !hidden);
+  const shown = sides.filter(({ id, hidden }) => data.curves[id]?.y.length && !hidden);
   const axis = (values) => (choice.logx ? values.map((value) => (value > 0 ? value : null)) : values);
   const lines = shown.map((side) => {
     const curve = data.curves[side.id];
@@ -38,7 +38,7 @@ export function traces(sides, data, choice, css) {
 /** What is not finite, or not there, in words. */
 export function note(sides, data) {
   const names = (some) => `${some.slice(0, 6).map(({ name }) => name).join(", ")}${some.length > 6 ? ` and ${some.length - 6} more` : ""}`;
-  const without = sides.filter(({ id }) => !data.curves[id]);
+  const without = sides.filter(({ id }) => !data.curves[id]?.y.length);
   const broken = sides.filter(({ id }) => data.curves[id]?.y.includes(null));
   return [
     without.length ? `No curve: ${names(without)}.` : "",

@@ -14,6 +14,7 @@ onElements("[data-overlay]", (element) => {
   const off = new Set(choice.off.split(",").filter(Boolean));
   let data = null;
   let whole = false;
+  let zooms = 0;
   let turns = 0;
   let due = null;
 
@@ -40,7 +41,7 @@ onElements("[data-overlay]", (element) => {
     const lines = traces(sides(), data, { ...choice, x: data.x, smooth: Number(choice.smooth) }, (n) => style.getPropertyValue(`--c${n}`).trim());
     const useful = choice.y === "loss" && !choice.logy && !whole ? range(...lines.map(({ y }) => y.map((loss) => ({ loss })))) : undefined;
     await draw(element, lines, baseLayout(colours(), {
-      uirevision: `${data.x} ${data.value} ${choice.logx} ${choice.logy} ${whole}`,
+      uirevision: `${data.x} ${data.value} ${choice.logx} ${choice.logy} ${zooms}`,
       margin: { l: 60, r: 16, t: 10, b: 44 },
       xaxis: { title: { text: UNITS[data.x], standoff: 8 }, type: choice.logx ? "log" : "linear", rangemode: choice.logx ? "normal" : "tozero" },
       yaxis: { type: choice.logy ? "log" : "linear", range: useful, nticks: 7 },
@@ -67,9 +68,8 @@ onElements("[data-overlay]", (element) => {
   });
   tools.addEventListener("change", ({ target }) => choose(target.dataset.choice, valueOf(target)));  // a slider moves too often for the address
   tools.addEventListener("click", ({ target: { dataset } }) => {
-    if (dataset.across) choose("x", dataset.across);
-    if (dataset.zoom) { whole = dataset.zoom === "all"; window.Plotly.relayout(element, { "xaxis.autorange": true }); }
-    if (dataset.across) load(); else if (dataset.zoom) render();
+    if (dataset.across) { choose("x", dataset.across); load(); }
+    if (dataset.zoom) { [whole, zooms] = [dataset.zoom === "all", zooms + 1]; render(); }
   });
   document.addEventListener("click", ({ target }) => {
     const id = target.closest?.("[data-curve-of]")?.dataset.curveOf;

@@ -2,7 +2,7 @@
 // data-best="5" data-best-name="the best, #5">. Buttons [data-axis="step"] in the scope choose what is across.
 // Numbers of the last point go to [data-number="loss"] and the like inside the nearest [data-curve-scope].
 import { clock, gapTo, gaps, range, thin } from "./curve-lines.js";
-import { baseLayout, colours, draw, signed } from "./figure.js";
+import { baseLayout, colours, draw, signed, whileShown } from "./figure.js";
 import { Reader, onElements } from "./stream.js";
 
 const DRAW_MS = 300;
@@ -68,6 +68,8 @@ onElements("[data-curve]", (element) => {
       render();
     });
   }
-  document.addEventListener("theme", renderSoon);
-  document.addEventListener("htmx:afterSwap", showTheNumbers);  // hx-preserve moved the curve into a fresh card, its numbers are empty
+  whileShown(element, {
+    theme: renderSoon,
+    "htmx:afterSwap": showTheNumbers,  // hx-preserve moved the curve into a fresh card, its numbers are empty
+  });
 });

@@ -24,6 +24,23 @@ export function draw(element, traces, layout) {
   return window.Plotly.react(element, traces, layout, { displayModeBar: false, responsive: true, doubleClick: "reset" });
 }
 
+const shown = new Map();  // chart -> what ends its listeners
+
+/** Hear events of the document until a swap takes `element` off the page; then let go of all that its chart holds. */
+export function whileShown(element, listeners) {
+  const stop = new AbortController();
+  for (const [type, heard] of Object.entries(listeners)) document.addEventListener(type, heard, { signal: stop.signal });
+  shown.set(element, stop);
+}
+document.addEventListener("htmx:afterSettle", () => {
+  for (const [element, stop] of shown) {
+    if (element.isConnected) continue;
+    stop.abort();
+    shown.delete(element);
+    if (element.data) window.Plotly.purge(element);
+  }
+});
+
 /** Text from people and models: Plotly reads a little HTML, so no angle bracket may reach it. */
 export function plain(text, width = 60) {
   const cut = text.length > width ? `${text.slice(0, width - 1)}…` : text;

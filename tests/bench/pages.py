@@ -1,4 +1,4 @@
-"""What a bench of pages measures with: requests timed on loopback, visits of a fresh browser, median and worst of several."""
+"""What a bench of pages measures with: requests timed on loopback, visits of a fresh browser, median and worst."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.bench.table import Line, at_most
 from tests.installation import Installation
 
 VIEW: Any = {"width": 1440, "height": 1000}
+LIBRARY = "plotly"
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
@@ -73,20 +74,20 @@ def seconds_until(page: Page, address: str, condition: str) -> float:
     return float(found) / 1000
 
 
-def wire_kilobytes(page: Page, visit: Callable[[], Any]) -> float:
-    """All that comes over the network during `visit`, heads included, compressed as it came."""
-    session, total = page.context.new_cdp_session(page), 0.0
-
-    def add(event: dict[str, Any]) -> None:
-        nonlocal total
-        total += event["encodedDataLength"]
-
-    session.on("Network.loadingFinished", add)
+def wire_kilobytes(page: Page, visit: Callable[[], Any]) -> tuple[float, float]:
+    """All that comes over the network during `visit`, as compressed as it came; the same without the chart library."""
+    session = page.context.new_cdp_session(page)
+    addresses: dict[str, str] = {}
+    sizes: dict[str, float] = {}
+    session.on("Network.requestWillBeSent", lambda event: addresses.update({event["requestId"]: event["request"]["url"]}))
+    session.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
     session.send("Network.enable")
     visit()
     page.wait_for_load_state("networkidle")
     session.detach()
-    return total / 1000
+    library = sum(size for request, size in sizes.items() if LIBRARY in addresses.get(request, ""))
+    assert library > 0, f"{LIBRARY} did not come"
+    return sum(sizes.values()) / 1000, (sum(sizes.values()) - library) / 1000
 
 
 def times(metric: str, values: Sequence[float], unit: str, goal: float | None) -> Line:

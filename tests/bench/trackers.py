@@ -2,7 +2,7 @@
 
 Drawn means: in the first frame in which as many lines as there are runs stand in the page's chart, each with its path.
 Each is taken the fastest way it was found to have (2.21 and 3.17):
-- TensorBoard: the time series, unsmoothed, in SVG. Its usual canvas has pixels some 0.2 s later, and cannot be asked for lines.
+- TensorBoard: the time series, unsmoothed, in SVG. Its usual canvas shows them 0.2 s later, and cannot be asked.
 - MLflow: the chart view of the experiment, with the choice to show all runs made on an earlier visit; its metric page, which
   fetches the runs one by one, takes half as long again.
 """

@@ -101,6 +101,18 @@ def test_zoom_shows_all_and_comes_back(compared: Page):
     compared.get_by_role("button", name="Reset zoom").click()
     compared.wait_for_function(f"Math.abs({high} - {usual[1]}) < 1e-6")
     assert low_and_high() == usual
+    box = compared.locator("[data-overlay] .nsewdrag").bounding_box()
+    assert box is not None
+    compared.mouse.move(box["x"] + 100, box["y"] + 100)
+    compared.mouse.down()
+    compared.mouse.move(box["x"] + 400, box["y"] + 250, steps=4)
+    compared.mouse.up()
+    compared.wait_for_function(f"{high} < {usual[1]} - 0.1")
+    key(compared, "night #1").click()
+    expect(compared.locator(LINES)).to_have_count(2)
+    assert low_and_high() != usual, "a zoom outlives what is hidden or shown"
+    compared.get_by_role("button", name="Reset zoom").click()
+    compared.wait_for_function("document.querySelector('[data-overlay]').layout.xaxis.range[0] < 1")
 
 
 def test_ticked_boxes_lead_to_the_page(here: Installation, pks: list[int], page: Page):

@@ -15,7 +15,8 @@ from experiments import tasks
 from experiments.importing import gitcall, jobs
 from experiments.importing.bring import Wish
 from experiments.models import Experiment, Program, Run
-from experiments.states import RunState
+from experiments.states import RunState, State
+from tests.factories import make_experiment, make_program, make_run
 
 pytestmark = pytest.mark.django_db
 TABLE = (
@@ -250,3 +251,19 @@ def test_only_its_own_ways_of_asking(signed_in: Client):
     assert signed_in.post(reverse("import-job", args=["0" * 16])).status_code == 405
 
 
+
+
+def test_an_imported_run_offers_nothing_that_would_be_refused(signed_in):
+    run = make_run(make_program("elsewhere"), state="ended", source="/somewhere/autoresearch")
+    base = make_experiment(run, State.KEPT, 2.0, number=0)
+    kept = make_experiment(run, State.KEPT, 1.9, number=1, parent=base)
+    page = signed_in.get(f"/runs/{run.pk}/").text
+    assert "imported, a record" in page and "Resume" not in page.partition("<main")[2].partition('id="table"')[0]
+    assert f"/runs/{run.pk}/mode/" not in page and f"/runs/{run.pk}/manual/" not in page
+    for experiment in (base, kept):
+        shown = signed_in.get(f"/experiments/{experiment.pk}/").text
+        assert 'data-opens="revert"' not in shown and 'data-opens="roll"' not in shown
+    for action in ("roll-back", "revert"):
+        answer = signed_in.post(f"/experiments/{base.pk if action == 'roll-back' else kept.pk}/{action}/", follow=True).text
+        assert "An imported run is a record" in answer
+    assert run.experiments.count() == 2 and run.best == kept
