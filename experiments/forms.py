@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import forms
 
 from experiments.models import Run
 
 
 class LimitsForm(forms.Form):
-    """Both limits may stay empty: then the run goes on until a person stops it."""
+    """All limits may stay empty: then the run goes on until a person stops it."""
 
     max_experiments = forms.IntegerField(
         label="End after so many experiments",
@@ -35,9 +33,36 @@ class LimitsForm(forms.Form):
         },
     )
 
+    max_without_gain = forms.IntegerField(
+        label="End after so many experiments without a gain",
+        required=False,
+        min_value=1,
+        max_value=100_000,
+        error_messages=dict.fromkeys(
+            ["invalid", "min_value", "max_value"], "Enter a whole number from 1 to 100,000, or leave it empty."
+        ),
+    )
+    max_cost = forms.FloatField(
+        label="Spend at most so many US dollars on the LLM",
+        required=False,
+        min_value=0.01,
+        max_value=100_000,
+        error_messages=dict.fromkeys(
+            ["invalid", "min_value", "max_value"], "Enter dollars such as 5 or 0.50, or leave it empty."
+        ),
+    )
+    max_tokens = forms.IntegerField(
+        label="Use at most so many tokens, where the price is not known",
+        required=False,
+        min_value=1_000,
+        max_value=10**12,
+        error_messages=dict.fromkeys(
+            ["invalid", "min_value", "max_value"], "Enter a whole number of at least 1000, or leave it empty."
+        ),
+    )
+
     def save(self, run: Run, *, by: str) -> None:
-        data: dict[str, Any] = self.cleaned_data
-        run.set_limits(max_experiments=data["max_experiments"], hours=data["hours"], by=by)
+        run.set_limits(**self.cleaned_data, by=by)
 
 
 class NoteForm(forms.Form):

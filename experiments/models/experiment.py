@@ -33,6 +33,7 @@ class Experiment(models.Model):
     memo = models.JSONField(default=dict)  # what its researcher wants to remember
     diff = models.TextField(blank=True)  # unified, against the parent
     prompt = models.JSONField(default=list)  # the messages that were sent
+    prompt_cut = models.JSONField(default=list)  # what was left out of them for lack of room, in words
     seed = models.PositiveIntegerField(default=42)
     theme = models.CharField(max_length=60, blank=True)
     strategy = models.CharField(max_length=20, blank=True)  # of researcher/strategy.py: what kind of idea was due

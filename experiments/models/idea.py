@@ -40,6 +40,7 @@ class Idea(models.Model):
     position = models.PositiveIntegerField()  # among the open ones of the run; the lowest is next
     edits = models.TextField(blank=True)  # JSON, as of a proposal: it can be tried without a researcher
     theme = models.CharField(max_length=60, blank=True)
+    pinned = models.BooleanField(default=False)  # stays at the head of the queue; an experiment does not use it up
     created_at = models.DateTimeField(auto_now_add=True)
     used_by = models.ForeignKey("Experiment", models.SET_NULL, null=True, related_name="ideas")
     dropped_at = models.DateTimeField(null=True)

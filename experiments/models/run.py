@@ -40,6 +40,7 @@ class Run(models.Model):
     strategy = models.CharField(max_length=20, blank=True)  # forced by a person; empty: the ledger decides
     outage = models.CharField(max_length=20, blank=True)  # what trains while the researcher is away; empty: nothing
     away_since = models.DateTimeField(null=True, blank=True)  # the researcher does not answer
+    sweep_order = models.JSONField(default=dict)  # asked for by the researcher: constants, how many are left, who asked
     source = models.CharField(max_length=400, blank=True)  # imported: the repository it was taken from
     created_at = models.DateTimeField(auto_now_add=True)
     resumed_at = models.DateTimeField(auto_now_add=True)  # failures in a row count from here
@@ -145,13 +146,29 @@ class Run(models.Model):
             self.save(update_fields=["mode"])
             self.record(by, f"mode: {mode.replace('_', ' ')}", old=f"mode: {old.replace('_', ' ')}")
 
-    def set_limits(self, *, max_experiments: int | None, hours: float | None, by: str) -> None:
-        self.max_experiments = max_experiments
+    def set_limits(
+        self, *, max_experiments: int | None, hours: float | None, by: str, max_cost: float | None = None,
+        max_tokens: int | None = None, max_without_gain: int | None = None,
+    ) -> None:
+        """None: no such limit. `max_cost` in US dollars."""
+        self.max_experiments, self.max_without_gain = max_experiments, max_without_gain
+        self.max_cost, self.max_tokens = max_cost, max_tokens
         self.deadline_at = timezone.now() + timedelta(hours=hours) if hours else None
         with transaction.atomic():
-            self.save(update_fields=["max_experiments", "deadline_at"])
-            ends = f"at {self.deadline_at:%Y-%m-%d %H:%M} UTC" if self.deadline_at else "at no fixed time"
-            self.record(by, "limits", why=f"{max_experiments or 'any number of'} experiments, ends {ends}")
+            self.save(update_fields=["max_experiments", "deadline_at", "max_cost", "max_tokens", "max_without_gain"])
+            words = [f"{max_experiments or 'any number of'} experiments"]
+            words += [f"at most ${max_cost:g}"] if max_cost else []
+            words += [f"at most {max_tokens:,} tokens"] if max_tokens else []
+            words += [f"at most {max_without_gain} without a gain"] if max_without_gain else []
+            words += [f"ends at {self.deadline_at:%Y-%m-%d %H:%M} UTC" if self.deadline_at else "ends at no fixed time"]
+            self.record(by, "limits", why=", ".join(words))
+
+    def force_strategy(self, strategy: str, *, by: str) -> None:
+        """Which kind of idea comes next, until a person says otherwise; empty: the ledger decides."""
+        self.strategy = strategy
+        with transaction.atomic():
+            self.save(update_fields=["strategy"])
+            self.record(by, f"strategy: {strategy or 'by the ledger'}")
 
     def add_note(self, text: str, *, by: str) -> None:
         with transaction.atomic():
@@ -164,7 +181,32 @@ class Run(models.Model):
             return "experiments", f"All {self.max_experiments} experiments are done."
         if self.deadline_at and timezone.now() >= self.deadline_at:
             return "deadline", f"The deadline of {self.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
+        return self._spent() or self._no_gain()
+
+    def _spent(self) -> tuple[str, str] | None:
+        if not (self.max_cost or self.max_tokens):
+            return None
+        sums = self.experiments.aggregate(
+            cost=models.Sum("cost"), tokens=models.Sum(models.F("tokens_in") + models.F("tokens_out"))
+        )
+        if self.max_cost and (sums["cost"] or 0.0) >= self.max_cost:
+            return "cost", f"${sums['cost']:.2f} of at most ${self.max_cost:.2f} are spent."
+        if self.max_tokens and (sums["tokens"] or 0) >= self.max_tokens:
+            return "cost", f"{sums['tokens']:,} of at most {self.max_tokens:,} tokens are spent."
         return None
+
+    def _no_gain(self) -> tuple[str, str] | None:
+        if not self.max_without_gain:
+            return None
+        since = self.since_gain
+        return ("no_gain", f"{since} experiments in a row brought no gain.") if since >= self.max_without_gain else None
+
+    @property
+    def since_gain(self) -> int:
+        """Ideas that came to an end since the last one that was kept."""
+        ended = self.experiments.filter(state__in=[State.KEPT, State.REVERTED, State.DISCARDED, State.FAILED])
+        last = ended.filter(state=State.KEPT).aggregate(models.Max("number"))["number__max"]
+        return ended.filter(number__gt=-1 if last is None else last).count()
 
     def make_best(self, target: Experiment, *, by: str) -> None:
         """Roll back (or forward again) to `target`: exactly its chain is KEPT afterwards.

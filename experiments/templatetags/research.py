@@ -34,7 +34,7 @@ FAILURES: dict[str, str] = {
     Failure.DISK_FULL: "disk full",
 }  # fmt: skip
 REASONS = {
-    "by_hand": "", "experiments": "", "deadline": "",  # the detail says it
+    "by_hand": "", "experiments": "", "deadline": "", "cost": "", "no_gain": "",  # the detail says it
     "researcher": "the researcher does not answer", "circuit_breaker": "too many failures in a row",
     "branch_moved": "the branch was moved from outside", "disk_full": "the disk is full",
 }  # fmt: skip

@@ -55,7 +55,8 @@ def page(request: HttpRequest, run: Run, *, status: int = 200, **context: Any) -
 def _limits(run: Run) -> dict[str, Any]:
     left = (run.deadline_at - timezone.now()).total_seconds() / 3600 if run.deadline_at else 0
     hours = round(left, 2) if left > 0 else None
-    return {"limits_form": LimitsForm(initial={"max_experiments": run.max_experiments, "hours": hours})}
+    stored = {name: getattr(run, name) for name in LimitsForm.base_fields if name != "hours"}
+    return {"limits_form": LimitsForm(initial={**stored, "hours": hours})}
 
 
 def _head(run: Run) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,27 @@ def test_resume_is_refused_while_a_limit_is_reached():
     run.set_limits(max_experiments=2, hours=None, by="ada")
     run.resume(by="ada")
     assert (run.state, run.detail, run.ended_at) == (RunState.ACTIVE, "", None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason", "words"),
+    [
+        ({"max_cost": 0.50}, "cost", r"\$0\.60 of at most \$0\.50 are spent"),
+        ({"max_tokens": 4000}, "cost", "4,400 of at most 4,000 tokens are spent"),
+        ({"max_without_gain": 2}, "no_gain", "2 experiments in a row brought no gain"),
+        ({"max_cost": 0.70, "max_tokens": 5000, "max_without_gain": 3}, None, ""),
+    ],
+)
+def test_what_is_spent_and_brings_nothing_ends_a_run(limits, reason, words):
+    run = make_run()
+    make_experiment(run, State.KEPT, score=1.0)
+    for state in (State.DISCARDED, State.FAILED):
+        make_experiment(run, state, cost=0.30, tokens_in=2000, tokens_out=200)
+    make_experiment(run, State.CANCELLED)  # a person's doing: it says nothing of the ideas
+    run.set_limits(max_experiments=None, hours=None, by="ada", **limits)
+    found = run.limit_reached()
+    assert (found and found[0]) == reason
+    assert found is None or re.search(words, found[1])
 
 
 def test_the_last_experiment_that_was_allowed_may_be_finished_after_a_pause():

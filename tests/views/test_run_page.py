@@ -235,9 +235,19 @@ def test_limits_are_set_and_lift_an_end(admin_client, run):
     assert (run.state, run.max_experiments, run.deadline_at is not None) == (RunState.ACTIVE, 50, True)
 
 
+def test_the_form_of_the_limits_keeps_what_is_set(admin_client, run):
+    limits = {"max_experiments": "50", "max_without_gain": "12", "max_cost": "2.5", "max_tokens": "90000"}
+    admin_client.post(f"/runs/{run.pk}/limits/", limits)
+    shown = get(admin_client, run, "?part=limits")
+    assert all(f'name="{name}"' in shown and f'value="{value}"' in shown for name, value in limits.items())
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [
+        ({"max_cost": "0"}, "Enter dollars"),
+        ({"max_tokens": "12"}, "at least 1000"),
+        ({"max_without_gain": "many"}, "whole number from 1"),
         ({"max_experiments": "0"}, "At least 1 experiment"),
         ({"max_experiments": "100001"}, "At most 100000"),
         ({"max_experiments": "many"}, "whole number"),
