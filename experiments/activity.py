@@ -10,6 +10,7 @@ from experiments import diffs, presence
 from experiments.models import Experiment, Run
 from experiments.states import ON_DEVICE, RunState, State
 
+AXES = (("seconds", "Seconds"), ("step", "Steps"), ("tokens", "Tokens"))  # of a curve: field of a point, word
 _BIG = ON_DEVICE | {State.REVIEWING}
 _ASKING = {State.REVIEWING, State.CONFIRMING}
 _ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, State.READY, State.PROPOSING]
@@ -32,6 +33,7 @@ class Activity:
     last: Item | None = None
     best: Experiment | None = None
     idle: str = ""  # nothing is under way: what will come
+    axes: tuple[tuple[str, str], ...] = AXES
 
     @property
     def asks(self) -> Experiment | None:

@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
 from experiments import advice, log_text, patches, stream_reading, words
+from experiments.activity import AXES
 from experiments.measures import Outcome, measures
 from experiments.models import Experiment
 from experiments.models import stream as streams
@@ -160,7 +161,7 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
     return {
         "best": best,
         "other_best": best if best not in {experiment, experiment.parent} else None,
-        "axes": [("seconds", "Seconds"), ("step", "Steps"), ("tokens", "Tokens")],
+        "axes": AXES,
         "can_decide": state in {State.REVIEWING, State.CONFIRMING},
         "can_cancel": experiment.is_live,
         "cancel_does": advice.cancel_does(state),

@@ -7,6 +7,7 @@ import { Reader, onElements } from "./stream.js";
 
 const DRAW_MS = 300;
 const UNITS = { seconds: ["seconds", " s"], step: ["step", ""], tokens: ["tokens", ""] };  // of the x axis: field, suffix
+let across = "seconds";  // of all curves of the page, also of the next training's
 
 function showNumbers(scope, points, other) {
   const last = points.at(-1);
@@ -29,16 +30,15 @@ function showNumbers(scope, points, other) {
 
 onElements("[data-curve]", (element) => {
   const lines = { mine: [], other: [], best: [] };
-  const scope = element.closest("[data-curve-scope]");
   let timer = null;
 
   function render() {
     timer = null;
     if (!element.isConnected || !window.Plotly || !Object.values(lines).some((points) => points.length)) return;
     const c = colours();
-    const [across, suffix] = UNITS[element.dataset.across] ?? UNITS.seconds;
+    const [field, suffix] = UNITS[across];
     const trace = (points, name, color, width, dash = "solid") => ({
-      x: points.map((point) => point[across]), y: points.map((point) => point.loss), text: points.map((point) => point.step), name, mode: "lines",
+      x: points.map((point) => point[field]), y: points.map((point) => point.loss), text: points.map((point) => point.step), name, mode: "lines",
       customdata: points.map((point) => point.seconds), connectgaps: false,
       line: { color, width, dash, shape: "linear" }, hovertemplate: `${name}<br>loss %{y:.4f}<br>step %{text}, %{customdata:.1f} s<extra></extra>`, type: "scatter",
     });
@@ -47,12 +47,12 @@ onElements("[data-curve]", (element) => {
     draw(element, [
       trace(other, element.dataset.compareName || "compared", c.faint, 1.5),
       trace(mine, "this one", c.accent, 2),
-      { x: end ? [end[across]] : [], y: end ? [end.loss] : [], mode: "markers", marker: { color: c.accent, size: 8, line: { color: c.card, width: 2 } }, hoverinfo: "skip", type: "scatter" },
+      { x: end ? [end[field]] : [], y: end ? [end.loss] : [], mode: "markers", marker: { color: c.accent, size: 8, line: { color: c.card, width: 2 } }, hoverinfo: "skip", type: "scatter" },
       trace(best, element.dataset.bestName || "the best", c.keep, 1.5, "dot"),
     ], baseLayout(c, { uirevision: across, xaxis: { ticksuffix: suffix, rangemode: "tozero" }, yaxis: { range: range(mine, other, best), nticks: 6 } }));
     showTheNumbers();
   }
-  const showTheNumbers = () => showNumbers(element.closest("[data-curve-scope]"), lines.mine, lines.other);
+  const showTheNumbers = () => showNumbers(scope(), lines.mine, lines.other.length ? lines.other : lines.best);
   const renderSoon = () => { timer ??= setTimeout(render, DRAW_MS); };
   const read = (experiment, line) => experiment && new Reader(element, experiment, "series", {
     restart() { lines[line] = []; },
@@ -61,15 +61,19 @@ onElements("[data-curve]", (element) => {
   read(element.dataset.experiment, "mine");
   read(element.dataset.compare, "other");
   read(element.dataset.best, "best");
-  for (const button of scope?.querySelectorAll("[data-axis]") ?? []) {
-    button.addEventListener("click", () => {
-      element.dataset.across = button.dataset.axis;
-      for (const one of scope.querySelectorAll("[data-axis]")) one.setAttribute("aria-pressed", String(one === button));
-      render();
-    });
-  }
+  const scope = () => element.closest("[data-curve-scope]");
+  const showTheAxis = () => {
+    for (const one of scope()?.querySelectorAll("[data-axis]") ?? []) one.setAttribute("aria-pressed", String(one.dataset.axis === across));
+  };
   whileShown(element, {
     theme: renderSoon,
-    "htmx:afterSwap": showTheNumbers,  // hx-preserve moved the curve into a fresh card, its numbers are empty
+    click({ target }) {
+      const button = target.closest("[data-axis]");
+      if (!button || button.closest("[data-curve-scope]") !== scope()) return;
+      across = button.dataset.axis;
+      showTheAxis();
+      render();
+    },
+    "htmx:afterSwap"() { showTheNumbers(); showTheAxis(); },  // hx-preserve moved the curve into a fresh card
   });
 });

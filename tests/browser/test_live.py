@@ -74,3 +74,15 @@ def test_an_idle_socket_stays_open(here: Installation, page: Page):
     page.goto(here.url)
     page.wait_for_timeout(12_000)
     assert len(sockets) == 1  # none was closed and opened again
+
+
+def test_the_chosen_axis_stays_for_the_next_training(run: str, page: Page):
+    page.goto(run)
+    page.wait_for_function(f"{POINTS} > 3")
+    page.get_by_role("button", name="Steps", exact=True).click()
+    first = page.locator("[data-curve]").get_attribute("data-experiment")
+    page.wait_for_function(f"document.querySelector('[data-curve]')?.dataset.experiment > {first} && {POINTS} > 3")
+    expect(page.get_by_role("button", name="Steps", exact=True)).to_have_attribute("aria-pressed", "true")
+    across = page.evaluate("(({data}) => [data[1].x.at(-1), data[1].text.at(-1)])(document.querySelector('[data-curve]'))")
+    assert across[0] == across[1] > 3  # the field named step
+    expect(page.locator("#activity .legend")).to_contain_text("best and parent, #0")
