@@ -114,6 +114,14 @@ class Mode(StrEnum):
         return self in {Mode.APPROVE_KEEPS, Mode.APPROVE_BOTH}
 
 
+class Outage(StrEnum):
+    """What trains while the researcher does not answer."""
+
+    WAIT = ""
+    SWEEP = "sweep"
+    REPEAT = "repeat"
+
+
 class StateError(Exception):
     """A move that cannot be made now. The text is shown to the person who asked for it."""
 

@@ -19,8 +19,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import chain, devices, judging, planning, training, verdict
-from experiments.loop.errors import MergeConflict, StageError
+from experiments.loop import chain, devices, judging, outage, planning, training, verdict
+from experiments.loop.errors import LimitReached, MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for
@@ -53,11 +53,16 @@ def stage(experiment: Experiment) -> Iterator[None]:
         log.info("let go: %s", error)
     except StageError as error:
         _fail(experiment, error.reason, error.detail)
+    except LimitReached as limit:
+        _cancel(experiment, str(limit))
     except ResearcherAway as error:
-        _fail(experiment, Failure.RESEARCHER_ERROR, str(error))
+        _wait(experiment, str(error))
     except ResearcherError as error:
         _fail(experiment, Failure.RESEARCHER_ERROR, str(error))
-        _pause(experiment, "researcher", str(error))
+        if experiment.strategy == outage.SWEEP:
+            outage.repeat_from_now_on(experiment.run, str(error))
+        else:
+            _pause(experiment, "researcher", str(error))
     except OSError as error:
         if error.errno != errno.ENOSPC:
             experiment.release()
@@ -71,6 +76,20 @@ def stage(experiment: Experiment) -> Iterator[None]:
 def _fail(experiment: Experiment, reason: Failure, detail: str) -> None:
     try:
         experiment.fail(reason, detail, by="loop")
+    except StaleState as error:
+        log.info("let go: %s", error)
+
+
+def _cancel(experiment: Experiment, why: str) -> None:
+    try:
+        experiment.cancel(by="loop", why=why)
+    except StaleState as error:
+        log.info("let go: %s", error)
+
+
+def _wait(experiment: Experiment, why: str) -> None:
+    try:
+        outage.went_away(experiment, why)
     except StaleState as error:
         log.info("let go: %s", error)
 
@@ -94,7 +113,7 @@ def propose(experiment_id: int) -> None:
         run, program = experiment.run, experiment.run.program
         experiment.brief = program.brief
         researcher = choose(
-            program.researcher, model=program.model, api_base=program.api_base,
+            "sweep" if experiment.strategy == outage.SWEEP else program.researcher, model=program.model, api_base=program.api_base,
             timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
         )
         plan, parent = _what_is_due(experiment, researcher)
@@ -103,6 +122,8 @@ def propose(experiment_id: int) -> None:
             ideas = ideas_for(experiment, researcher)
             context = build_context(experiment, parent, ideas, plan)
             proposal, files, change = _ask(experiment, context, researcher, writer, lease)
+            if experiment.strategy != outage.SWEEP:
+                outage.came_back(run)
             commit = chain.commit_files(experiment, parent, files, proposal.description)
             diff = Workspace(program.repo).diff(parent.commit, commit)
         mode = Mode(type(run).objects.values_list("mode", flat=True).get(pk=run.pk))
@@ -112,7 +133,7 @@ def propose(experiment_id: int) -> None:
                 by=researcher.label, why=proposal.description,
                 parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
                 hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
-                proposed_at=timezone.now(), strategy=plan.strategy if researcher.reads_prompt else "",
+                proposed_at=timezone.now(), strategy=plan.strategy if researcher.reads_prompt else experiment.strategy,
                 change_key=change.key, near_key=change.near_key[:400],
             )
             for idea in ideas[:1]:  # it was at the head when this was proposed
@@ -139,6 +160,8 @@ def _ask(
     if researcher.reads_prompt:
         experiment.run.notes.filter(read_by=None, text__in=context.notes).update(read_by=experiment)
     for repairs_left in range(EDIT_REPAIRS if researcher.can_repair else 0, -1, -1):
+        if spent := experiment.run.spent():
+            raise LimitReached(f"{spent[1]} The researcher was not asked.")
         text = writer.take(researcher.reply(messages, context))
         lease.check()
         try:
@@ -190,7 +213,8 @@ def _begin(experiment: Experiment) -> bool:
     best = experiment.run.best
     with heartbeat(experiment):
         training.end_orphans()
-        elsewhere = best is not None and experiment.parent_id != best.pk and not experiment.branches_from(best)
+        moved = best is not None and experiment.parent_id != best.pk and experiment.kind != Kind.REPEAT
+        elsewhere = best is not None and moved and not experiment.branches_from(best)
         if best is not None and elsewhere and not _refit(experiment, best):
             return False
         Workspace(experiment.run.program.repo).set_ref(experiment.ref, experiment.commit)  # the row is the truth
@@ -325,6 +349,9 @@ def decide(experiment_id: int) -> None:
 
 def _barred(experiment: Experiment) -> str:
     """Why it is never kept, whatever its score; "" where nothing bars it."""
+    if experiment.kind == Kind.REPEAT:
+        number = experiment.subject.number if experiment.subject else "?"
+        return f"A repeat of #{number} with another seed tells the noise, and is never kept."
     if experiment.kind == Kind.IDEA and judging.is_seed_only(experiment.diff):
         experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
         return "It changes only a seed: a lucky seed is no finding."

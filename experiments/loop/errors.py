@@ -11,6 +11,10 @@ class StageError(Exception):
         super().__init__(f"{reason}: {detail}")
 
 
+class LimitReached(Exception):
+    """A limit of the run, in words: nothing more may be spent."""
+
+
 class MergeConflict(Exception):
     """Two changes touch the same lines; `files` names where."""
 

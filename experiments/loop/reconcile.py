@@ -13,13 +13,14 @@ from itertools import takewhile
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Case, Q, When
+from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import chain, training
+from experiments.loop import chain, outage, training
 from experiments.loop.proposing import crash_to_repair
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.states import LIVE, ON_DEVICE, WORKED, Failure, Kind, Mode, RunState, State, StateError
+from experiments.states import LIVE, ON_DEVICE, WORKED, Failure, Kind, Mode, Outage, RunState, State, StateError
 
 log = logging.getLogger(__name__)
 Enqueue = Callable[[str, int], None]  # stage name, experiment id
@@ -111,9 +112,9 @@ def _end_at_limit(run: Run) -> None:
         return
     reason, why = limit
     live = run.experiments.filter(state__in=LIVE)
-    if reason == "deadline":
-        for experiment in live.exclude(state__in=ON_DEVICE):
-            experiment.cancel(by="loop", why="the run's deadline has passed")
+    if reason in {"deadline", "cost"}:  # what was paid for may train, unless the time is over
+        for experiment in live.exclude(state__in=ON_DEVICE) if reason == "deadline" else live.filter(state=State.PROPOSING):
+            experiment.cancel(by="loop", why=why)
     if not live.exists():
         run.stop(by="loop", reason=reason, why=why)
 
@@ -133,7 +134,9 @@ def _ask_nobody_in_vain(run: Run) -> None:
 def _create_next(run: Run) -> None:
     """Keep one experiment in the pipeline ahead of each lane: while one trains, the next is being proposed."""
     foundation = run.best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
-    waiting = run.experiments.filter(state__in=LIVE - ON_DEVICE).count()
+    in_line = run.experiments.filter(state__in=LIVE - ON_DEVICE)
+    instead = run.away_since is not None and run.outage != Outage.WAIT and run.best is not None
+    waiting = (in_line.exclude(pk__in=outage.needs_researcher(run)) if instead else in_line).count()
     if run.limit_reached() or (foundation is not None and waiting >= run.lanes):
         return  # without a foundation, what waits cannot train: a failed baseline is tried again
     number = run.next_number()
@@ -144,6 +147,9 @@ def _create_next(run: Run) -> None:
         )
         Workspace(run.program.repo).set_ref(baseline.ref, run.base_commit)
         run.record("loop", f"#{number} created", why="baseline")
+        return
+    if instead:
+        outage.fill(run, foundation)
         return
     crash = crash_to_repair(run) if run.program.researcher in REPAIRABLE else None
     Experiment.objects.create(
@@ -159,7 +165,10 @@ def _due(run: Run) -> Due:
     due = [("decide", pk) for pk in free.filter(state=State.EVALUATING).values_list("pk", flat=True)]
     if not run.is_active:
         return due
-    due += [("propose", pk) for pk in free.filter(state=State.PROPOSING).values_list("pk", flat=True)]
+    ideas = free.filter(state=State.PROPOSING)
+    if outage.waits(run, timezone.now()):
+        ideas = ideas.filter(strategy=outage.SWEEP)
+    due += [("propose", pk) for pk in ideas.values_list("pk", flat=True)]
     starting = Q(state=State.READY) & ~Q(worker="")
     lanes = run.lanes - run.experiments.filter(Q(state__in=ON_DEVICE) | starting).count()
     by_hand_first = Case(When(kind=Kind.MANUAL, then=0), default=1)  # a person waits for it

@@ -11,7 +11,7 @@ from django.utils import timezone
 from experiments import events
 from experiments.models.move import Move
 from experiments.models.program import Program
-from experiments.states import LIVE, Kind, Mode, RunState, StaleState, State, StateError, check_run_move
+from experiments.states import LIVE, Kind, Mode, Outage, RunState, StaleState, State, StateError, check_run_move
 
 if TYPE_CHECKING:
     from experiments.models.experiment import Experiment
@@ -38,8 +38,10 @@ class Run(models.Model):
     max_tokens = models.PositiveBigIntegerField(null=True, blank=True)
     max_without_gain = models.PositiveIntegerField(null=True, blank=True)  # experiments since the last keep
     strategy = models.CharField(max_length=20, blank=True)  # forced by a person; empty: the ledger decides
-    outage = models.CharField(max_length=20, blank=True)  # what trains while the researcher is away; empty: nothing
-    away_since = models.DateTimeField(null=True, blank=True)  # the researcher does not answer
+    outage = models.CharField(max_length=20, choices=_choices(Outage), default=Outage.WAIT, blank=True)
+    away_since = models.DateTimeField(null=True, blank=True)  # the researcher does not answer since then
+    away_why = models.TextField(blank=True)
+    ask_at = models.DateTimeField(null=True, blank=True)  # when it is asked again
     sweep_order = models.JSONField(default=dict)  # asked for by the researcher: constants, how many are left, who asked
     source = models.CharField(max_length=400, blank=True)  # imported: the repository it was taken from
     created_at = models.DateTimeField(auto_now_add=True)
@@ -129,7 +131,7 @@ class Run(models.Model):
         limit = self.limit_reached()
         if limit and (limit[0] != "experiments" or not self.experiments.filter(state__in=LIVE).exists()):
             raise StateError(f"{limit[1]} Raise the limit first, then resume.")
-        self.move_to(RunState.ACTIVE, by=by, why="resumed", resumed_at=timezone.now(), ended_at=None)
+        self.move_to(RunState.ACTIVE, by=by, why="resumed", resumed_at=timezone.now(), ended_at=None, ask_at=None)
         Run.objects.filter(pk=self.pk).update(detail="")
         self.detail = ""
 
@@ -181,9 +183,10 @@ class Run(models.Model):
             return "experiments", f"All {self.max_experiments} experiments are done."
         if self.deadline_at and timezone.now() >= self.deadline_at:
             return "deadline", f"The deadline of {self.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
-        return self._spent() or self._no_gain()
+        return self.spent() or self._no_gain()
 
-    def _spent(self) -> tuple[str, str] | None:
+    def spent(self) -> tuple[str, str] | None:
+        """The limit of money or tokens that is reached, as `limit_reached` gives it; asked before each call of an LLM."""
         if not (self.max_cost or self.max_tokens):
             return None
         sums = self.experiments.aggregate(
@@ -205,6 +208,7 @@ class Run(models.Model):
     def since_gain(self) -> int:
         """Ideas that came to an end since the last one that was kept."""
         ended = self.experiments.filter(state__in=[State.KEPT, State.REVERTED, State.DISCARDED, State.FAILED])
+        ended = ended.exclude(kind=Kind.REPEAT)
         last = ended.filter(state=State.KEPT).aggregate(models.Max("number"))["number__max"]
         return ended.filter(number__gt=-1 if last is None else last).count()
 

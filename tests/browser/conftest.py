@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.chromium import ARGS, executable
 from tests.installation import Installation
+
+expect.set_options(timeout=30_000)  # the machine may be busy; what holds is seen at once all the same
 
 
 @pytest.fixture(scope="session")

@@ -53,11 +53,14 @@ def test_a_resume_starts_the_count_again(run, loop, answers, settings):
     assert failed(run) == 6
 
 
-def test_a_provider_that_is_away_fails_the_proposal_and_the_next_may_succeed(run, loop, answers):
-    answers(ResearcherAway("no reply in 5 tries"), change("MATRIX_LR", 0.09))
-    bad, good = loop.finish(run, 3)[1:]
-    assert (bad.state, bad.reason, bad.detail) == (State.FAILED, "researcher_error", "no reply in 5 tries")
-    assert good.state == State.KEPT
+def test_what_is_spent_is_asked_before_each_call(run, loop, answers):
+    researcher = answers("no edit at all", change("MATRIX_LR", 0.09), can_repair=True)  # a reply costs 0.01
+    run.set_limits(max_experiments=None, hours=None, max_cost=0.005, by="ada")
+    loop.until(run, lambda: run.state == RunState.ENDED)
+    last = run.experiments.order_by("number").last()
+    assert (run.reason, run.detail) == ("cost", "$0.01 of at most $0.01 are spent.")
+    assert (last.state, last.cost, len(researcher.messages)) == (State.CANCELLED, 0.01, 1)
+    assert last.detail == "$0.01 of at most $0.01 are spent. The researcher was not asked."
 
 
 def test_what_only_a_person_can_mend_pauses_at_once_with_its_words(run, loop, answers):
