@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from experiments import diffs, presence
@@ -68,6 +69,8 @@ def _waits_for(run: Run, experiment: Experiment, on_device: list[Experiment]) ->
     if experiment.state == State.PROPOSING and not experiment.worker:
         if run.state == RunState.PAUSED:
             return "The run is paused. The idea is worked out after you resume."
+        if run.ask_at and run.ask_at > timezone.now() and experiment.strategy != "sweep":
+            return "The researcher did not answer. It is asked again soon: see above."
         return _no_worker("think") or "A worker takes it up in a moment."
     return ""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from django import forms
 
 from experiments.models import Run
+from experiments.states import Outage
+
+OUTAGES = [(Outage.WAIT, "Wait"), (Outage.SWEEP, "Sweep the constants"), (Outage.REPEAT, "Repeat the best")]
 
 
 class LimitsForm(forms.Form):
@@ -32,7 +35,6 @@ class LimitsForm(forms.Form):
             "max_value": "At most 1000 hours. Leave it empty for no deadline.",
         },
     )
-
     max_without_gain = forms.IntegerField(
         label="End after so many experiments without a gain",
         required=False,
@@ -61,8 +63,15 @@ class LimitsForm(forms.Form):
         ),
     )
 
+    outage = forms.ChoiceField(
+        label="While the LLM does not answer", required=False, choices=[(value.value, word) for value, word in OUTAGES],
+        help_text="The sweep is the built-in search, without an LLM. Repeats with other seeds measure the noise.",
+    )  # fmt: skip
+
     def save(self, run: Run, *, by: str) -> None:
-        run.set_limits(**self.cleaned_data, by=by)
+        limits = {**self.cleaned_data}
+        run.set_outage(Outage(limits.pop("outage")), by=by)
+        run.set_limits(**limits, by=by)
 
 
 class NoteForm(forms.Form):

@@ -115,7 +115,7 @@ class Mode(StrEnum):
 
 
 class Outage(StrEnum):
-    """What trains while the researcher does not answer."""
+    """What trains while an LLM does not answer."""
 
     WAIT = ""
     SWEEP = "sweep"

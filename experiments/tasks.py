@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from experiments.importing import jobs
 from experiments.importing.bring import Wish
 from experiments.importing.refused import ImportRefused
-from experiments.loop import actions, engine, manual, reconcile
+from experiments.loop import actions, engine, manual, outage, reconcile
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 
@@ -124,6 +124,11 @@ def add_manual(run: Run, texts: Mapping[str, str], **options: Any) -> Experiment
 def missing_files(program: Program, paths: Iterable[str]) -> list[str]:
     """Those of `paths` that the program's repository does not have."""
     return manual.missing(program, paths)
+
+
+def ask_researcher_now(run: Run, *, by: str) -> None:
+    """It did not answer: ask it again without waiting."""
+    outage.ask_now(run, by=by)
 
 
 def adopt_branch(run: Run, *, by: str) -> None:

@@ -18,13 +18,13 @@ MOST_OPEN = 200  # of one run: a queue that nobody can read helps nobody
 
 class IdeaQuerySet(models.QuerySet["Idea"]):
     def waiting(self) -> IdeaQuerySet:
-        """The open ones, the next first."""
-        return self.filter(used_by=None, dropped_at=None).order_by("position", "pk")
+        """The open ones, the next first; the pinned ones come when nothing else waits."""
+        return self.filter(used_by=None, dropped_at=None).order_by("pinned", "position", "pk")
 
     def offered_to(self, experiment: Experiment) -> IdeaQuerySet:
         """The open ones; before them the one that it has taken up already, when it is proposed once more."""
         mine = models.Q(used_by=None) | models.Q(used_by=experiment)
-        return self.filter(mine, dropped_at=None).order_by(models.F("used_by").asc(nulls_last=True), "position", "pk")
+        return self.filter(mine, dropped_at=None).order_by(models.F("used_by").asc(nulls_last=True), "pinned", "position", "pk")
 
     def used(self) -> IdeaQuerySet:
         """Those that an experiment took up, the last first."""
@@ -38,9 +38,8 @@ class Idea(models.Model):
     text = models.TextField()
     author = models.CharField(max_length=150)  # a person, or "researcher"
     position = models.PositiveIntegerField()  # among the open ones of the run; the lowest is next
-    edits = models.TextField(blank=True)  # JSON, as of a proposal: it can be tried without a researcher
     theme = models.CharField(max_length=60, blank=True)
-    pinned = models.BooleanField(default=False)  # stays at the head of the queue; an experiment does not use it up
+    pinned = models.BooleanField(default=False)  # comes again whenever nothing else waits: nothing uses it up
     created_at = models.DateTimeField(auto_now_add=True)
     used_by = models.ForeignKey("Experiment", models.SET_NULL, null=True, related_name="ideas")
     dropped_at = models.DateTimeField(null=True)
@@ -110,6 +109,17 @@ class Idea(models.Model):
         order = list(self.run.ideas.waiting().values_list("pk", flat=True))
         self.place(order.index(self.pk) + step if self.pk in order else 0, by=by)
 
+    def pin(self, pinned: bool, *, by: str) -> None:
+        """A pinned idea comes again whenever nothing else waits, until it is unpinned or dropped."""
+        if pinned != self.pinned:
+            self._change("idea pinned" if pinned else "idea unpinned", by, pinned=pinned)
+
     def take_up(self, experiment: Experiment) -> bool:
         """`experiment` was proposed with it at the head of the queue. False where it is no longer open."""
+        if self.pinned:  # it stays; a copy tells what used it
+            Idea.objects.get_or_create(
+                run_id=self.run_id, text=self.text, used_by=experiment,
+                defaults={"author": self.author, "position": 0, "theme": self.theme},
+            )
+            return True
         return bool(Idea.objects.waiting().filter(pk=self.pk).update(used_by=experiment))

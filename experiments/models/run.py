@@ -165,6 +165,14 @@ class Run(models.Model):
             words += [f"ends at {self.deadline_at:%Y-%m-%d %H:%M} UTC" if self.deadline_at else "ends at no fixed time"]
             self.record(by, "limits", why=", ".join(words))
 
+    def set_outage(self, outage: Outage, *, by: str) -> None:
+        """What trains while the researcher does not answer."""
+        if outage != self.outage:
+            self.outage = outage
+            with transaction.atomic():
+                self.save(update_fields=["outage"])
+                self.record(by, f"while the researcher is away: {outage.value or 'wait'}")
+
     def force_strategy(self, strategy: str, *, by: str) -> None:
         """Which kind of idea comes next, until a person says otherwise; empty: the ledger decides."""
         self.strategy = strategy

@@ -1,4 +1,4 @@
-"""The queue of ideas of a run: add, edit, move, drop. Each: one change, which stands in the next prompt."""
+"""The queue of ideas of a run: add, edit, move, pin, drop. Each: one change, which stands in the next prompt."""
 
 from __future__ import annotations
 
@@ -69,6 +69,13 @@ def move(request: HttpRequest, pk: int) -> HttpResponse:
     if to.isdecimal() and len(to) < 6:
         return act(request, _queue(run), lambda: idea.place(int(to), by=by(request)))
     return refuse(request, "There is no such place in the queue. Reload the page and try again.", _queue(run))
+
+
+@post_only("run")
+def pin(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+    idea, pinned = _idea(request, run), request.POST.get("pinned") == "1"
+    return act(request, _queue(run), lambda: idea.pin(pinned, by=by(request)))
 
 
 @post_only("run")

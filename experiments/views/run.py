@@ -14,7 +14,7 @@ from django_htmx.http import replace_url
 
 from experiments import charts
 from experiments.activity import activity
-from experiments.forms import IdeaForm, LimitsForm, NoteForm
+from experiments.forms import OUTAGES, IdeaForm, LimitsForm, NoteForm
 from experiments.models import Run
 from experiments.results import results_tsv
 from experiments.states import LIVE, Mode, RunState, State
@@ -64,7 +64,7 @@ def _head(run: Run) -> dict[str, Any]:
     limited = run.state != RunState.ACTIVE and run.limit_reached() is not None
     finishing = run.experiments.filter(state__in=_FINISHED_FIRST) if run.state == RunState.PAUSED else []
     last = run.experiments.exclude(sandbox="").order_by("-trained_at").values_list("sandbox", flat=True).first()
-    return {"modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits"}
+    return {"modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits", "outages": OUTAGES}
 
 
 def _tiles(run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django_htmx.http import trigger_client_event
 from experiments import tasks
 from experiments.forms import LimitsForm, NoteForm
 from experiments.models import Run
-from experiments.states import Mode
+from experiments.states import Mode, Outage
 from experiments.views.answers import act, by, is_htmx, post_only, refuse
 from experiments.views.run import page
 
@@ -52,6 +52,20 @@ def mode(request: HttpRequest, pk: int) -> HttpResponse:
     if wanted not in set(Mode):
         return refuse(request, "There is no such mode. Reload the page and choose again.", resolve_url("run", pk))
     return _change(request, run, lambda: run.set_mode(Mode(wanted), by=by(request)))
+
+
+@post_only("run")
+def outage(request: HttpRequest, pk: int) -> HttpResponse:
+    run, wanted = _run(pk), request.POST.get("outage", "")
+    if wanted not in set(Outage):
+        return refuse(request, "There is no such choice. Reload the page and choose again.", resolve_url("run", pk))
+    return _change(request, run, lambda: run.set_outage(Outage(wanted), by=by(request)))
+
+
+@post_only("run")
+def ask_now(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+    return _change(request, run, lambda: tasks.ask_researcher_now(run, by=by(request)))
 
 
 @post_only("run")
