@@ -25,7 +25,7 @@ from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for
 from experiments.loop.workspace import Workspace
-from experiments.models import Experiment, Run
+from experiments.models import Experiment, Program, Run
 from experiments.researcher.base import Context, Message, Proposal, Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.choose import choose
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
@@ -112,10 +112,7 @@ def propose(experiment_id: int) -> None:
     with stage(experiment):
         run, program = experiment.run, experiment.run.program
         experiment.brief = program.brief
-        researcher = choose(
-            "sweep" if experiment.strategy == outage.SWEEP else program.researcher, model=program.model, api_base=program.api_base,
-            timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
-        )
+        researcher = researcher_of(program, "sweep" if experiment.strategy == outage.SWEEP else "")
         plan, parent = _what_is_due(experiment, researcher)
         with heartbeat(experiment) as lease:
             writer = ReplyWriter(experiment, lease.check)
@@ -138,6 +135,14 @@ def propose(experiment_id: int) -> None:
             )
             for idea in ideas[:1]:  # it was at the head when this was proposed
                 idea.take_up(experiment)
+
+
+def researcher_of(program: Program, kind: str = "") -> Researcher:
+    """The program's researcher, or one of another kind. Raises ResearcherError where its settings do not do."""
+    return choose(
+        kind or program.researcher, model=program.model, api_base=program.api_base,
+        timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
+    )
 
 
 def _what_is_due(experiment: Experiment, researcher: Researcher) -> tuple[Plan, Experiment]:

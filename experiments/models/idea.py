@@ -24,7 +24,8 @@ class IdeaQuerySet(models.QuerySet["Idea"]):
     def offered_to(self, experiment: Experiment) -> IdeaQuerySet:
         """The open ones; before them the one that it has taken up already, when it is proposed once more."""
         mine = models.Q(used_by=None) | models.Q(used_by=experiment)
-        return self.filter(mine, dropped_at=None).order_by(models.F("used_by").asc(nulls_last=True), "pinned", "position", "pk")
+        taken_first = models.F("used_by").asc(nulls_last=True)
+        return self.filter(mine, dropped_at=None).order_by(taken_first, "pinned", "position", "pk")
 
     def used(self) -> IdeaQuerySet:
         """Those that an experiment took up, the last first."""

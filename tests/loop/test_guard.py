@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from experiments.loop import actions, engine
 from experiments.models import Experiment, Program
-from experiments.researcher.base import ResearcherAway, ResearcherError
+from experiments.researcher.base import ResearcherError
 from experiments.states import Failure, Kind, RunState, State
 from tests.factories import make_experiment, make_run
 from tests.loop.conftest import look, ready, wait_for_training

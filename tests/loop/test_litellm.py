@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from django.utils import timezone
 
 from experiments.loop import actions, engine
-from experiments.models import stream
+from experiments.models import Run, stream
 from experiments.researcher.llm import LiteLLM
 from experiments.states import RunState, State
 from tests.standin_llm import StandIn
@@ -45,12 +46,15 @@ def reply_of(experiment) -> str:
     [("429", "rate limited"), ("500", "the provider failed"), ("timeout", "no answer in time"), ("refuse", "no connection"),
      ("cut", "cut off"), ("break", "connection broke"), ("empty", "was empty")],
 )
-def test_no_reply_fails_the_proposal_and_the_next_succeeds(run, loop, server, behaviour, words):
+def test_without_a_reply_the_idea_waits_and_is_asked_for_again(run, loop, server, behaviour, words):
     server.script = [behaviour] * TRIES
-    bad, good = loop.finish(run, 3)[1:]
-    assert (bad.state, bad.reason, bad.training_at) == (State.FAILED, "researcher_error", None)
-    assert words in bad.detail and words in reply_of(bad)
-    assert good.state in {State.KEPT, State.DISCARDED} and run.is_active
+    loop.until(run, lambda: run.away_since is not None)
+    idea = run.experiments.get(number=1)
+    assert (idea.state, idea.training_at) == (State.PROPOSING, None)
+    assert words in run.away_why and words in reply_of(idea)
+    Run.objects.filter(pk=run.pk).update(ask_at=timezone.now())
+    assert loop.finish(run, 2)[1].state in {State.KEPT, State.DISCARDED}
+    assert run.is_active and run.away_since is None
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,9 @@ def test_what_was_used_or_dropped_can_no_longer_be_changed(run):
     named(run, "two").drop(by="ada")
     assert queue(run) == ["three"]
     for text in ("one", "two"):
-        for change in (lambda it: it.edit("other", by="ada"), lambda it: it.drop(by="ada"), lambda it: it.pin(True, by="ada")):
+        for name, args in (("edit", ["other"]), ("drop", []), ("pin", [True]), ("place", [0])):
             with pytest.raises(StateError, match="used or dropped in the meantime"):
-                change(named(run, text))
-        with pytest.raises(StateError, match="used or dropped in the meantime"):
-            named(run, text).place(0, by="ada")
+                getattr(named(run, text), name)(*args, by="ada")
     assert not named(run, "one").take_up(make_experiment(run, State.READY, number=2))
 
 

@@ -34,8 +34,8 @@ def get(client, run, query=""):
 
 def away(run, **fields):
     now = timezone.now()
-    fields = {"away_since": now - timedelta(minutes=12), "away_why": "rate limited", "ask_at": now + timedelta(seconds=40), **fields}
-    Run.objects.filter(pk=run.pk).update(**fields)
+    since, ask_at = now - timedelta(minutes=12), now + timedelta(seconds=40)
+    Run.objects.filter(pk=run.pk).update(away_since=since, away_why="rate limited", ask_at=ask_at, **fields)
 
 
 def test_a_researcher_that_is_away_is_said_so_with_what_trains_meanwhile(admin_client, run, woken):
