@@ -13,9 +13,10 @@ from kombu.exceptions import OperationalError
 from experiments.importing import jobs
 from experiments.importing.bring import Wish
 from experiments.importing.refused import ImportRefused
-from experiments.loop import actions, engine, manual, outage, reconcile
+from experiments.loop import actions, engine, explaining, manual, outage, reconcile
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
+from experiments.states import StateError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,11 @@ def train(experiment_id: int) -> None:
 def decide(experiment_id: int) -> None:
     engine.decide(experiment_id)
     _go_on(experiment_id)
+
+
+@shared_task
+def explain(experiment_id: int, place: int) -> None:
+    explaining.answer(experiment_id, place)
 
 
 @shared_task
@@ -82,6 +88,15 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
     made = actions.revert(experiment, by=by)
     wake(made.run_id)
     return made
+
+
+def ask_to_explain(experiment: Experiment, question: str, *, by: str) -> None:
+    """Have the model explain a result. Raises StateError where it cannot; nothing was asked then."""
+    place = explaining.ask(experiment, question, by=by)
+    try:
+        explain.apply_async((experiment.pk, place))
+    except OperationalError as error:
+        raise StateError("Redis does not answer, so no worker can ask the model. Start it, then ask again.") from error
 
 
 def create_program(name: str, **fields: Any) -> Program:

@@ -12,12 +12,12 @@ from django.views.decorators.http import require_GET
 from experiments import advice, log_text, patches, stream_reading, words
 from experiments.activity import AXES
 from experiments.measures import Outcome, measures
-from experiments.models import Experiment
+from experiments.models import Experiment, Program
 from experiments.models import stream as streams
 from experiments.states import Kind, State
 from experiments.views import experiment_diff
 
-PARTS = {"head", "curve", "facts", "exam", "changes", "log-note", "reply-note", "asked", "history"}
+PARTS = {"head", "curve", "facts", "exam", "changes", "log-note", "reply-note", "asked", "explained", "history"}
 TEXT_PARTS = {"log-note", "reply-note"}
 LINEAGE = 12  # ancestors shown
 END_OF_LOG = "The end of the log:"  # from here on a failure's detail repeats the log
@@ -163,6 +163,7 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
         "other_best": best if best not in {experiment, experiment.parent} else None,
         "axes": AXES,
         "can_decide": state in {State.REVIEWING, State.CONFIRMING},
+        "can_explain": is_open and not experiment.is_live and experiment.run.program.researcher == Program.Researcher.LITELLM,
         "can_cancel": experiment.is_live,
         "cancel_does": advice.cancel_does(state),
         **advice.effects(experiment),

@@ -15,6 +15,8 @@ from experiments.models import Experiment
 from experiments.states import StateError
 from experiments.views.answers import act, by, post_only, refuse
 
+MAX_QUESTION = 1000  # characters
+
 
 def _load(pk: int) -> Experiment:
     return get_object_or_404(Experiment.objects.select_related("run__program", "parent"), pk=pk)
@@ -68,3 +70,10 @@ def revert(request: HttpRequest, pk: int) -> HttpResponse:
     when = "It is trained" if made.run.is_active else "Once you resume the run it is trained"
     messages.success(request, f"#{made.number} takes #{experiment.number} back. {when} and judged as any other.")
     return redirect("experiment", made.pk)
+
+
+@post_only("experiment")
+def explain(request: HttpRequest, pk: int) -> HttpResponse:
+    experiment, question = _load(pk), request.POST.get("question", "").replace("\0", "").strip()[:MAX_QUESTION]
+    back = f"{_back(request, experiment)}#explained"
+    return act(request, back, lambda: tasks.ask_to_explain(experiment, question, by=by(request)))
