@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from django.db.models import Count, Max, Sum
+from django.db.models import Count, Max, Q, Sum
 
 from experiments import charts
 from experiments.models import Experiment, Program, Run
@@ -13,6 +13,7 @@ from experiments.states import LIVE, Kind, RunState, State
 from experiments.tiles import gain_percent
 
 _RUN_ORDER = [RunState.ACTIVE, RunState.PAUSED, RunState.ENDED]
+UNPRICED = Q(cost=None) & (Q(tokens_in__gt=0) | Q(tokens_out__gt=0))
 _LIVE_ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, State.READY, State.PROPOSING]
 
 
@@ -23,7 +24,8 @@ class RunCard:
     kept_scores: list[tuple[int, float]] = field(default_factory=list)
     baseline: float | None = None
     last_number: int = 0
-    cost: float = 0.0
+    cost: float = 0.0  # US dollars, of what is priced
+    unpriced: int = 0  # experiments that used tokens at an unknown price
     now: Experiment | None = None
 
     @property
@@ -63,11 +65,14 @@ def program_cards() -> list[ProgramCard]:
 
 def _fill(cards: dict[int, RunCard]) -> None:
     rows = Experiment.objects.order_by()
-    for row in rows.values("run_id", "state").annotate(n=Count("pk"), last=Max("number"), cost=Sum("cost")):
+    for row in rows.values("run_id", "state").annotate(
+        n=Count("pk"), last=Max("number"), spent=Sum("cost"), unpriced=Count("pk", filter=UNPRICED)
+    ):
         card = cards[row["run_id"]]
         card.counts[row["state"]] = row["n"]
         card.last_number = max(card.last_number, row["last"])
-        card.cost += row["cost"] or 0.0
+        card.cost += row["spent"] or 0.0
+        card.unpriced += row["unpriced"]
     kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "finished_at")
     for run_id, number, score in kept.values_list("run_id", "number", "score"):
         cards[run_id].kept_scores.append((number, float(score or 0)))

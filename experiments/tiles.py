@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
+from experiments.costs import is_unpriced
 from experiments.models import Run
 from experiments.states import LIVE, Kind, RunState, State
 
@@ -43,10 +44,16 @@ class Tiles:
     live: int
     an_hour: float | None
     idle_percent: float | None
-    cost: float
+    cost: float  # US dollars, of what is priced
+    unpriced: int  # experiments that used tokens at an unknown price
     tokens: int
     ends_at: datetime | None
-    ends_by: str  # experiments | deadline | ""
+    ends_by: str  # experiments | deadline | cost | ""
+
+    @property
+    def cost_a_keep(self) -> float | None:
+        """US dollars; None where a price is missing, or nothing was kept beside the baseline."""
+        return self.cost / (self.kept - 1) if self.cost and not self.unpriced and self.kept > 1 else None
 
     @property
     def done(self) -> int:
@@ -68,7 +75,8 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
     baseline = next((row.score for row in rows if row.kind == Kind.BASELINE and row.score is not None), None)
     rate = an_hour(rows)
     live = sum(row.state in LIVE for row in rows)
-    ends_at, ends_by = forecast(run, len(rows), live, rate, now) if run.is_active else (None, "")
+    paid = [(row.cost or 0.0, row.tokens_in + row.tokens_out) for row in rows]
+    ends_at, ends_by = forecast(run, len(rows), live, rate, now, paid) if run.is_active else (None, "")
     return Tiles(
         best=best.score if best else None,
         best_number=best.number if best else None,
@@ -83,7 +91,8 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
         an_hour=rate,
         idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at, turns_of(run)),
         cost=sum(row.cost or 0.0 for row in rows),
-        tokens=sum(row.tokens_in + row.tokens_out for row in rows),
+        unpriced=sum(is_unpriced(row.cost, tokens) for row, (_, tokens) in zip(rows, paid, strict=True)),
+        tokens=sum(tokens for _, tokens in paid),
         ends_at=ends_at,
         ends_by=ends_by,
     )
@@ -137,14 +146,28 @@ def idle_percent(
     return max(0.0, min(100.0, 100 * (1 - busy / wall)))
 
 
-def forecast(run: Run, made: int, live: int, rate: float | None, now: datetime) -> tuple[datetime | None, str]:
-    """(when it ends, by which limit); (None, limit) when it has one and the rate is not known yet."""
+def forecast(
+    run: Run, made: int, live: int, rate: float | None, now: datetime, paid: Sequence[tuple[float, int]] = ()
+) -> tuple[datetime | None, str]:
+    """(when it ends, by which limit); (None, limit) when it has one and the rate is not known yet.
+
+    `paid`: US dollars and tokens of each experiment.
+    """
     ends: list[tuple[datetime, str]] = []
     if run.max_experiments and rate:
         left = max(0, run.max_experiments - made + live)
         ends.append((now + timedelta(hours=left / rate), "experiments"))
+    if rate:
+        spending = [_left(run.max_cost, [cost for cost, _ in paid]), _left(run.max_tokens, [tokens for _, tokens in paid])]
+        ends += [(now + timedelta(hours=left / rate), "cost") for left in spending if left is not None]
     if run.deadline_at:
         ends.append((run.deadline_at, "deadline"))
     if ends:
         return min(ends)
     return None, "experiments" if run.max_experiments else ""
+
+
+def _left(most: float | None, each: Sequence[float]) -> float | None:
+    """How many experiments may still be paid for, if they go on as those did that cost anything."""
+    paid = [value for value in each if value > 0]
+    return max(0.0, most - sum(paid)) / fmean(paid) if most and paid else None

@@ -157,6 +157,14 @@ def money(value: float | None) -> str:
 
 
 @register.filter
+def cost_words(spent: Any) -> str:
+    """Of anything with cost, tokens and unpriced: what is not priced is not taken for free."""
+    if not spent.unpriced:
+        return money(spent.cost)
+    return f"at least {money(spent.cost)}" if spent.cost else "unknown"
+
+
+@register.filter
 def duration(seconds: float | None) -> str:
     """48 s, 5 min, 2 h 10"""
     if seconds is None:

@@ -155,6 +155,7 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
     """Which actions fit the state, and what a roll back would change."""
     state, best = State(experiment.state), experiment.run.best
     is_open = not experiment.run.source
+    has_llm = experiment.run.program.researcher == Program.Researcher.LITELLM
     rolls = is_open and (state == State.REVERTED or (state == State.KEPT and experiment != best))
     chain = experiment.chain() if rolls else []
     siblings = experiment.run.experiments.order_by("number")
@@ -163,7 +164,7 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
         "other_best": best if best not in {experiment, experiment.parent} else None,
         "axes": AXES,
         "can_decide": state in {State.REVIEWING, State.CONFIRMING},
-        "can_explain": is_open and not experiment.is_live and experiment.run.program.researcher == Program.Researcher.LITELLM,
+        "can_explain": is_open and not experiment.is_live and has_llm,
         "can_cancel": experiment.is_live,
         "cancel_does": advice.cancel_does(state),
         **advice.effects(experiment),

@@ -12,7 +12,7 @@ from django.utils.text import slugify
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from experiments import diffs, report
+from experiments import costs, diffs, report
 from experiments.models import Run
 from experiments.views import report_words
 from experiments.views.report_markdown import markdown
@@ -49,6 +49,7 @@ def _shown(keeps: list[report.Keep]) -> list[Shown]:
 def page(request: HttpRequest, pk: int) -> HttpResponse:
     """?diffs=1 opens all diffs, as a print wants them."""
     built = _report(pk)
+    paid = costs.rows_of(built.run)
     context: dict[str, Any] = {
         "report": built,
         "run": built.run,
@@ -61,7 +62,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         "noise": report_words.noise(built),
         "standing": report_words.standing(built),
         "steps": report_words.next_steps(built),
-        "money_each": built.per_keep(built.tiles.cost),
+        "spent": costs.by_day(paid) + costs.by_model(paid),
         "tokens_each": built.per_keep(built.tiles.tokens),
         "seconds_each": built.per_keep(built.times.device_seconds),
         "open_diffs": request.GET.get("diffs") == "1",

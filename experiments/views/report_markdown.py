@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from experiments.report import Keep, Report
 from experiments.report_rows import Row
-from experiments.templatetags.research import FAILURES, compact, delta, duration, money, score
+from experiments.templatetags.research import FAILURES, compact, cost_words, delta, duration, money, score
 from experiments.views import report_words
 from experiments.views.report_words import numbers
 
@@ -135,7 +135,8 @@ def _failures(report: Report) -> str:
 def _cost(report: Report) -> str:
     tiles, times = report.tiles, report.times
     rows = [
-        ("LLM cost", money(tiles.cost) if tiles.cost else "not known", _each(report, tiles.cost, money)),
+        ("LLM cost", cost_words(tiles) if tiles.tokens or tiles.cost else "not known",
+         money(tiles.cost_a_keep) if tiles.cost_a_keep else "—"),
         ("tokens", compact(tiles.tokens) if tiles.tokens else "not known", _each(report, tiles.tokens, compact)),
         ("device time", duration(times.device_seconds) if times.device_seconds else "not known",
          _each(report, times.device_seconds, duration)),

@@ -9,7 +9,7 @@ from django.urls import reverse
 from experiments.report import Report
 from experiments.report_rows import Row
 from experiments.states import Badge, RunState, State
-from experiments.templatetags.research import FAILURES, compact, duration, gain, money, reason_words, score
+from experiments.templatetags.research import FAILURES, compact, cost_words, duration, gain, reason_words, score
 
 OFTEN = 0.2  # of all experiments: a failure that is worth a word to the researcher
 
@@ -69,7 +69,7 @@ def _spent(report: Report) -> str:
     if report.times.wall_seconds:
         parts.append(f"in {duration(report.times.wall_seconds)}")
     if report.tiles.cost:
-        parts.append(f"for {money(report.tiles.cost)}")
+        parts.append(f"for {cost_words(report.tiles)}")
     elif report.tiles.tokens:
         parts.append(f"for {compact(report.tiles.tokens)} tokens (price not known)")
     return ", ".join(parts)
