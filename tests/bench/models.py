@@ -36,7 +36,7 @@ print(json.dumps({{
     "crashed": sum(row.state == "failed" and row not in refused for row in rows),
     "not applied": sum(row.reason in ("bad_patch", "researcher_error") for row in rows),
     "tried before": sum(row.reason == "duplicate" for row in rows), "trained": len(trained),
-    "wasted": sum(row.training_at is not None for row in refused) + len(trained) - len({{row.change_key for row in trained}}),
+    "wasted": len([row for row in refused if row.training_at]) + len(trained) - len({{row.change_key for row in trained}}),
     "leaked": sum({key!r} in text for text in texts),
 }}))
 """
