@@ -14,6 +14,7 @@ alone move the score by 0.012; the sweep ends 0.03 below random search and reach
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -21,9 +22,8 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from experiments.researcher.base import Context, Past, Text
 from experiments.researcher.constants import edit_blocks, find_constants
@@ -104,15 +104,29 @@ def unguided(night: Night) -> tuple[str, Past, int]:
 ARMS: dict[str, Arm] = {"sweep": sweep, "random": random_search, "unguided": unguided}
 
 
-def score(source: str, seed: int, seconds: int, scratch: Path) -> float | None:
-    """The judge's; None where it did not train."""
-    try:
-        return train(source, VOCAB, seed, seconds, scratch).val_bpb
-    except SystemExit:
-        return None
+@dataclass
+class Lab:
+    """Trains, and remembers what it has trained: a bench that was broken off goes on where it was."""
+
+    seconds: int
+    scratch: Path
+    notes: Path | None
+    scores: dict[str, float | None] = field(default_factory=dict)
+
+    def score(self, source: str, seed: int) -> float | None:
+        """The judge's; None where it did not train."""
+        key = hashlib.sha1(f"{self.seconds} {seed} {source}".encode()).hexdigest()
+        if key not in self.scores:
+            try:
+                self.scores[key] = train(source, VOCAB, seed, self.seconds, self.scratch).val_bpb
+            except SystemExit:
+                self.scores[key] = None
+            if self.notes:
+                self.notes.write_text(json.dumps(self.scores))
+        return self.scores[key]
 
 
-def spend(arm: str, repeat: int, count: int, seconds: int, scratch: Path) -> Night:
+def spend(arm: str, repeat: int, count: int, lab: Lab) -> Night:
     shipped = (ROOT / "trainer" / "template" / "train.py").read_text()
     night = Night(presets.apply(shipped, presets.PRESETS["cpu"].constants), FIRST_SEED + 1000 * repeat)
     while len(night.past) < count:
@@ -120,7 +134,7 @@ def spend(arm: str, repeat: int, count: int, seconds: int, scratch: Path) -> Nig
             source, past, seed = ARMS[arm](night)
         else:
             source, past, seed = night.source, Past(0, "baseline", "", "", "baseline"), night.seed
-        night.take(source, past, score(source, seed, seconds, scratch))
+        night.take(source, past, lab.score(source, seed))
         last = night.past[-1]
         print(f"{arm} {repeat} #{last.number:<3} {last.state:<10} {last.score or 0:.4f} {last.description[:80]}", flush=True)
     return night
@@ -144,9 +158,9 @@ class Outcome:
         return self.curve[-1]
 
 
-def outcome(arm: str, repeat: int, count: int, seconds: int, scratch: Path) -> Outcome:
-    night = spend(arm, repeat, count, seconds, scratch)
-    again = [score(night.source, seed, seconds, scratch) for seed in FRESH_SEEDS]
+def outcome(arm: str, repeat: int, count: int, lab: Lab) -> Outcome:
+    night = spend(arm, repeat, count, lab)
+    again = [lab.score(night.source, seed) for seed in FRESH_SEEDS]
     failed = sum(past.score is None for past in night.past)
     return Outcome(night.curve, failed, [value for value in again if value is not None])
 
@@ -173,17 +187,14 @@ def main() -> int:
     given = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):  # one core, whatever the machine has
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    notes: dict[str, dict[str, Any]] = json.loads(given.notes.read_text()) if given.notes and given.notes.exists() else {}
     found: dict[str, list[Outcome]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-search-") as folder:
+        lab = Lab(given.seconds, Path(folder), given.notes)
+        if given.notes and given.notes.exists():
+            lab.scores = json.loads(given.notes.read_text())
         for repeat in range(given.repeats):
             for arm in given.arm or ARMS:
-                key = f"{arm} {repeat} {given.experiments} x {given.seconds} s"
-                if key not in notes:
-                    notes[key] = asdict(outcome(arm, repeat, given.experiments, given.seconds, Path(folder)))
-                    if given.notes:
-                        given.notes.write_text(json.dumps(notes))
-                found.setdefault(arm, []).append(Outcome(**notes[key]))
+                found.setdefault(arm, []).append(outcome(arm, repeat, given.experiments, lab))
     return show("search", list(lines_of(found, given.experiments)))
 
 
