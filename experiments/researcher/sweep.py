@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from .base import Context, Message, Past, Piece, ResearcherError, Text, Usage
 from .constants import Constant, Number, edit_blocks, find_constants
 from .knobs import Knob, Scale, knob_for
+from .moves import next_move, tired
 
 if TYPE_CHECKING:
     import optuna
 
 TRIES = 200
 SHARE_OF_PAIRS = 0.3
+TIRES = 0.5  # a constant that was turned in vain is picked half as readily
 # Failures that say something about the values; a lost worker or a full disk does not.
 TELLING_FAILURES = frozenset({"crash", "oom", "nan", "timeout", "no_score"})
 
@@ -40,7 +42,8 @@ class Sweep:
         params = {constant.name: constant.value for constant in constants} | changed
         yield Text(f"IDEA: {_idea(constants, changed)}\n")
         yield Text(f"HYPOTHESIS: {_hypothesis(context)}\n")
-        yield Text(f"MEMO: {json.dumps({'params': params, 'changed': changed})}\n\n")
+        before = {constant.name: constant.value for constant in constants if constant.name in changed}
+        yield Text(f"MEMO: {json.dumps({'params': params, 'changed': changed, 'from': before})}\n\n")
         for block in edit_blocks(path, source, constants, changed):
             yield Text(block + "\n")
         yield Usage(tokens_in=0, tokens_out=0, cost=0.0)
@@ -69,19 +72,27 @@ def _hypothesis(context: Context) -> str:
 
 
 def _suggest(knobs: Sequence[Knob], context: Context) -> dict[str, Number]:
-    """New values of one or two constants: a combination that history does not hold."""
+    """New values of one or two constants, a combination that history does not hold.
+
+    What the last results point at, else what TPE suggests for constants drawn by their weight.
+    """
     random_numbers = random.Random(f"{context.seed}:{len(context.history)}")
     study = _study(knobs, context, random_numbers.randrange(2**31))
     base = {knob.name: knob.constant.value for knob in knobs}
     tried = {_combination(base, {})} | {_combination(base, _params(past)) for past in context.history if _params(past)}
     broken = _broken_sizes(knobs, context.history)
+
+    def is_new(changed: Mapping[str, Number]) -> bool:
+        return _combination(base, changed) not in tried and not broken & changed.items()
+
+    suggested = next_move(knobs, context.history, is_new, lower_is_better=context.lower_is_better)
+    if suggested:
+        return suggested
     for _ in range(TRIES):
         trial = study.ask()
-        picked = _pick(knobs, random_numbers)
+        picked = _pick(knobs, context.history, random_numbers)
         changed = {knob.name: _value(trial, knob) for knob in picked}
-        if not all(knob.is_a_move(changed[knob.name]) for knob in picked):
-            continue
-        if _combination(base, changed) not in tried and not broken & changed.items():
+        if all(knob.is_a_move(changed[knob.name]) for knob in picked) and is_new(changed):
             return changed
     raise ResearcherError(
         f"The built-in sweep found nothing new in {TRIES} tries: all it can turn within reach has been tried. "
@@ -116,11 +127,11 @@ def _broken_sizes(knobs: Sequence[Knob], history: Sequence[Past]) -> set[tuple[s
     return {(name, value) for items in changes for name, value in items if name in sizes}
 
 
-def _pick(knobs: Sequence[Knob], random_numbers: random.Random) -> list[Knob]:
+def _pick(knobs: Sequence[Knob], history: Sequence[Past], random_numbers: random.Random) -> list[Knob]:
     left = list(knobs)
     picked = []
     for _ in range(2 if len(knobs) > 1 and random_numbers.random() < SHARE_OF_PAIRS else 1):
-        knob = random_numbers.choices(left, [knob.weight for knob in left])[0]
+        knob = random_numbers.choices(left, [knob.weight * TIRES ** tired(knob, history) for knob in left])[0]
         left.remove(knob)
         picked.append(knob)
     return picked
