@@ -42,6 +42,16 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='experiment',
+            name='prompt_limit',
+            field=models.PositiveIntegerField(null=True),
+        ),
+        migrations.AddField(
+            model_name='experiment',
+            name='whole_key',
+            field=models.CharField(blank=True, db_index=True, max_length=40),
+        ),
+        migrations.AddField(
+            model_name='experiment',
             name='strategy',
             field=models.CharField(blank=True, max_length=20),
         ),

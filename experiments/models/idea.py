@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.db import models, transaction
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from experiments.models.experiment import Experiment
 
 MOST_OPEN = 200  # of one run: a queue that nobody can read helps nobody
+RESEARCHER = "researcher"  # author of what it listed in a reply and did not use
+MOST_OWN = 20  # of these waiting
 
 
 class IdeaQuerySet(models.QuerySet["Idea"]):
@@ -25,6 +28,10 @@ class IdeaQuerySet(models.QuerySet["Idea"]):
         """The open ones; before them the one that it has taken up already, when it is proposed once more."""
         mine = models.Q(used_by=None) | models.Q(used_by=experiment)
         return self.filter(mine, dropped_at=None).order_by(models.F("used_by").asc(nulls_last=True), "position", "pk")
+
+    def own(self) -> IdeaQuerySet:
+        """What the researcher listed for later and nobody has used or dropped."""
+        return self.waiting().filter(author=RESEARCHER)
 
     def used(self) -> IdeaQuerySet:
         """Those that an experiment took up, the last first."""
@@ -59,16 +66,44 @@ class Idea(models.Model):
 
     @classmethod
     def add(cls, run: Run, text: str, *, by: str) -> Idea:
-        """Put it at the end of the run's queue. Raises StateError where the queue is full or the run is a record."""
+        """Put it behind the last idea of a person in the run's queue, before the researcher's own.
+
+        Raises StateError where the queue is full or the run is a record.
+        """
         run.check_open()
         with transaction.atomic():
             Run.locked(run.pk)
-            waiting = list(cls.objects.filter(run=run).waiting().values_list("position", flat=True))
+            waiting = list(cls.objects.filter(run=run).waiting())
             if len(waiting) >= MOST_OPEN:
                 raise StateError(f"{MOST_OPEN} ideas are waiting already. Drop some first.")
-            idea = cls.objects.create(run=run, text=text, author=by, position=max(waiting, default=0) + 1)
+            place = max((at for at, idea in enumerate(waiting, 1) if idea.author != RESEARCHER), default=0)
+            idea = cls.objects.create(run=run, text=text, author=by, position=place + 1)
+            cls._renumber([*waiting[:place], idea, *waiting[place:]])
             run.record(by, "idea", why=text)
         return idea
+
+    @classmethod
+    def add_own(cls, run: Run, texts: Iterable[str], *, source: int) -> int:
+        """Ideas that the reply of #`source` lists for later, behind all others. Returns how many were new and had room."""
+        ideas = cls.objects.filter(run=run)
+        known = {_plain(text) for text in [*ideas.values_list("text", flat=True), *_descriptions(run)]}
+        room = MOST_OWN - ideas.own().count()
+        last = ideas.waiting().aggregate(models.Max("position"))["position__max"] or 0
+        added = 0
+        for text in texts:
+            if _plain(text) in known or added >= room:
+                continue
+            added += 1
+            known.add(_plain(text))
+            cls.objects.create(run=run, text=text, author=RESEARCHER, position=last + added)
+            run.record(RESEARCHER, "idea", why=f"from the reply of #{source}: {text}")
+        return added
+
+    @staticmethod
+    def _renumber(queue: list[Idea]) -> None:
+        for position, idea in enumerate(queue, 1):
+            idea.position = position
+        Idea.objects.bulk_update(queue, ["position"])
 
     def edit(self, text: str, *, by: str) -> None:
         """Other words for an open idea. It then is the idea of who wrote it first, as the audit log says."""
@@ -100,9 +135,7 @@ class Idea(models.Model):
             rest.insert(max(0, at), self)
             if [idea.pk for idea in rest] == [idea.pk for idea in queue]:
                 return
-            for position, idea in enumerate(rest, 1):
-                idea.position = position
-            Idea.objects.bulk_update(rest, ["position"])
+            self._renumber(rest)
             self.run.record(by, f"idea moved to place {rest.index(self) + 1}", why=self.text)
 
     def shift(self, step: int, *, by: str) -> None:
@@ -113,3 +146,12 @@ class Idea(models.Model):
     def take_up(self, experiment: Experiment) -> bool:
         """`experiment` was proposed with it at the head of the queue. False where it is no longer open."""
         return bool(Idea.objects.waiting().filter(pk=self.pk).update(used_by=experiment))
+
+
+def _plain(text: str) -> str:
+    """By which two ideas are the same: letters and digits alone."""
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def _descriptions(run: Run) -> Iterable[str]:
+    return run.experiments.exclude(description="").values_list("description", flat=True)

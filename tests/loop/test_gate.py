@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.loop import actions, planning
+from experiments import planning
+from experiments.loop import actions
 from experiments.loop.workspace import Workspace
 from experiments.states import Mode, State
 from tests.loop.scripted import change, edit
