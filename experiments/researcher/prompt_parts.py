@@ -115,7 +115,7 @@ def dynamics_part(dynamics: Sequence[Dynamics], limit: int) -> Part:
 
 
 def _dynamics_line(one: Dynamics) -> str:
-    facts = ", ".join(f"{name} {value:,.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}" for name, value in one.facts.items())
+    facts = ", ".join(f"{name} {value:{',.0f' if value >= 1000 else '.4g'}}" for name, value in one.facts.items())
     curve = ", ".join(
         f"{at.percent:.0f}% {at.loss:.4g}" + (f" (grad norm {at.grad_norm:.3g})" if at.grad_norm is not None else "")
         for at in one.curve

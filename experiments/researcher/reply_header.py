@@ -27,7 +27,7 @@ KEY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 ITEM = re.compile(r"\s{0,8}(?:[-*•]|\d{1,2}[.)])\s+(?P<rest>\S.*)")
-EXPECTED = re.compile(r"(?<![\w.])[-+−–]?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][-+]?\d{1,2})?(?![\w%]| ?%)")
+EXPECTED = re.compile(r"(?<![\w.])[-+−–]?(?:\d{1,9}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][-+]?\d{1,2})?(?![\w%]|\.\d| ?%)")
 NOT_THEME = re.compile(r"[^\w +/&-]+")
 FENCE_LINE = re.compile(r"\s*(`{3,}|~{3,})[\w+ -]*\s*")
 

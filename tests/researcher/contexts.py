@@ -74,7 +74,8 @@ def _one(number: int, best: float, numbers: random.Random) -> Past:
     diff = f"--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-{name} = 0.5\n+{name} = {value}\n"
     if numbers.random() < 0.5:
         diff += "".join(f"+    x = x + {n} * y  # of #{number}\n" for n in range(numbers.randrange(2, 30)))
-    idea = f"Idea {number} of {theme}: " + " ".join(numbers.choices(["scale", "the", "norm", "of", "each", "head", "by"], k=14))
+    words = numbers.choices(["scale", "the", "norm", "of", "each", "head", "by"], k=14)
+    idea = f"Idea {number} of {theme}: {' '.join(words)}"
     if chance < 0.08:
         return Past(number, "idea", "failed", numbers.choice(["oom", "crash"]), idea, diff=diff, why="Died.", theme=theme)
     kept = chance > 0.78
