@@ -5,9 +5,18 @@ from __future__ import annotations
 from experiments.charts import noise_sigma
 from experiments.models import Run
 from experiments.researcher.base import Past
-from experiments.researcher.strategy import Plan, next_plan
+from experiments.researcher.strategy import Plan, Strategy, next_plan
 from experiments.states import State
 from experiments.themes import theme
+
+CHOICES = {  # of a person, for the run page; empty: nothing is forced
+    "": "by the results",
+    Strategy.EXPLOIT.value: "exploit: tune around the best",
+    Strategy.EXPLORE.value: "explore: a theme not tried",
+    Strategy.COMBINE.value: "combine: near-misses together",
+    Strategy.SIMPLIFY.value: "simplify: fewer lines, equal score",
+    Strategy.RETHINK.value: "rethink: from an older keep",
+}
 
 
 def plan_for(run: Run) -> Plan:

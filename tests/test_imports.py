@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES_ARE_MADE_OF = """
 activity advice audit cards charts comparison forms forms_import forms_manual forms_new forms_program
 forms_recipe importing inbox log_text machines markup measures model_check overlaid report report_rows results
-planning stream_reading table tiles words
+planning prompts stream_reading table tiles words
 """
 
 # A module imports from its own floor and from those below. From the top:

@@ -148,7 +148,9 @@ def _ask(
             files = apply_edits(context.files, proposal.edits)
             if not researcher.reads_prompt:  # the sweep tries a value again on purpose, on another best
                 return proposal, files, change_between(context.files, files)
-            return proposal, files, gate.check(context.files, files, is_sweep=proposal.sweep is not None)
+            branches_from = context.best_number if context.goal_number is not None else None
+            is_sweep = proposal.sweep is not None
+            return proposal, files, gate.check(context.files, files, is_sweep=is_sweep, branches_from=branches_from)
         except EditError as error:
             if not repairs_left:
                 reason = Failure.DUPLICATE if isinstance(error, Duplicate) else Failure.BAD_PATCH

@@ -31,12 +31,20 @@ class Gate:
         self.experiment = experiment
         self.warned = not warns  # who cannot be asked again need not be warned
 
-    def check(self, before: Mapping[str, str], after: Mapping[str, str], *, is_sweep: bool = False) -> Change:
-        """What the edit changes. Raises EditError with words for the researcher."""
+    def check(
+        self, before: Mapping[str, str], after: Mapping[str, str], *, is_sweep: bool = False, branches_from: int | None = None
+    ) -> Change:
+        """What the edit changes. Raises EditError with words for the researcher.
+
+        A change is the same whatever best it was tried on. Only on a branch from an older keep (`branches_from`) it may
+        be tried once more: what it does there is what the branch is for.
+        """
         change = change_between(before, after)
         if change.is_empty:
             raise EditError("The edit changes only comments or spacing: the training is the same. Change what it does.")
-        same = self._tried().filter(change_key=change.key).order_by("-number").first()
+        tried = self._tried().filter(change_key=change.key)
+        tried = tried if branches_from is None else tried.filter(parent__number=branches_from)
+        same = tried.order_by("-number").first()
         if same is not None:
             raise Duplicate(f"This was tried: {_told(same)}. Propose something else.")
         whole = self._tried().filter(whole_key=self._key_of(after)).order_by("-number").first()

@@ -289,11 +289,15 @@ def test_any_stored_text_is_edits_or_an_edit_error(text: str) -> None:
 FORMS = {
     "diff": "--- a/train.py\n+++ b/train.py\n@@ -1,4 +1,4 @@\n import math\n \n-MATRIX_LR = 0.04  # Muon\n"
     "+MATRIX_LR = 0.06  # Muon\n UNEMBEDDING_LR = 0.004\n",
-    "diff in a fence": "```diff\ndiff --git a/train.py b/train.py\nindex 123abc4..567def8 100644\n--- a/train.py\n+++ b/train.py\n"
+    "diff in a fence": "```diff\ndiff --git a/train.py b/train.py\nindex 123abc4..567def8 100644\n"
+    "--- a/train.py\n+++ b/train.py\n"
     "@@ -90,2 +90,2 @@ def wrong_place():\n\n-MATRIX_LR = 0.04  # Muon\n+MATRIX_LR = 0.06  # Muon\n```\n",
     "diff without prefix": "--- train.py\t2026-01-01\n+++ train.py\t2026-01-02\n@@\n-MATRIX_LR = 0.04  # Muon\n"
     "+MATRIX_LR = 0.06  # Muon\n\n",
-    "numbered": block("   3| MATRIX_LR = 0.04  # Muon\n   4| UNEMBEDDING_LR = 0.004", "MATRIX_LR = 0.06  # Muon\n   4| UNEMBEDDING_LR = 0.004"),
+    "numbered": block(
+        "   3| MATRIX_LR = 0.04  # Muon\n   4| UNEMBEDDING_LR = 0.004",
+        "MATRIX_LR = 0.06  # Muon\n   4| UNEMBEDDING_LR = 0.004",
+    ),
     "numbered whole file": "train.py\n```python\n"
     + "".join(f"{n:>4}| {line}".rstrip() + "\n" for n, line in enumerate(TRAIN.replace("0.04", "0.06", 1).splitlines(), 1))
     + "```\n",
@@ -419,7 +423,8 @@ def test_a_sweep_and_edits_exclude_each_other_unless_it_says_none() -> None:
 # Any reply, once more: what is made from good ones by breaking them
 
 KEYS = "IDEA: a\nHYPOTHESIS: b\nTHEME: c\nEXPECT: -0.1\nNEXT: d\nNEXT: e\n"
-GOOD = [PLAIN, *(KEYS + form for form in FORMS.values()), "IDEA: a\nSWEEP: MATRIX_LR=0.02..0.08, DEPTH=4..12 over 6 experiments"]
+SWEEP = "IDEA: a\nSWEEP: MATRIX_LR=0.02..0.08, DEPTH=4..12 over 6 experiments"
+GOOD = [PLAIN, SWEEP, *(KEYS + form for form in FORMS.values())]
 
 
 @st.composite
