@@ -32,7 +32,8 @@ class Gate:
         self.warned = not warns  # who cannot be asked again need not be warned
 
     def check(
-        self, before: Mapping[str, str], after: Mapping[str, str], *, is_sweep: bool = False, branches_from: int | None = None
+        self, before: Mapping[str, str], after: Mapping[str, str], *, is_sweep: bool = False,
+        branches_from: int | None = None,
     ) -> Change:
         """What the edit changes. Raises EditError with words for the researcher.
 
