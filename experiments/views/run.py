@@ -16,6 +16,7 @@ from experiments import charts, planning
 from experiments.activity import activity
 from experiments.forms import IdeaForm, LimitsForm, NoteForm
 from experiments.models import Run
+from experiments.models.idea import RESEARCHER
 from experiments.results import results_tsv
 from experiments.states import LIVE, Mode, RunState, State
 from experiments.table import table
@@ -84,8 +85,14 @@ def _ideas(run: Run) -> dict[str, Any]:
     used = run.ideas.used().only("text", "author", "used_by__number", "used_by__state", "used_by__reason")
     asked_by = run.sweep_order.get("asked_by")
     asker = run.experiments.filter(number=asked_by).values_list("pk", flat=True).first() if asked_by is not None else None
+    ideas = list(run.ideas.waiting())
+    reminders: set[int] = set()  # the researcher's own behind all of people's: it takes them up when they fit
+    for idea in reversed(ideas):
+        if idea.author != RESEARCHER:
+            break
+        reminders.add(idea.pk)
     return {
-        "ideas": run.ideas.waiting(), "used": used[:50],
+        "ideas": ideas, "used": used[:50], "reminders": reminders,
         "sweep_asker": resolve_url("experiment", asker) if asker else "",
     }
 

@@ -2,7 +2,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisAway
 
 from experiments import presence, tasks
-from experiments.models import Note
+from experiments.models import Idea, Note
 from experiments.states import Mode, RunState, State, StateError
 from tests.factories import make_experiment, make_run
 
@@ -359,3 +359,12 @@ def test_strangers_neither_force_nor_drop(client, run):
         assert client.post(f"/runs/{run.pk}/{path}/").status_code == 302
     run.refresh_from_db()
     assert run.strategy == "" and not run.moves.exists()
+
+
+def test_the_researchers_own_ideas_are_reminders_behind_those_of_people(admin_client, run):
+    Idea.add_own(run, ["own first"], source=0)
+    Idea.add(run, "a person's", by="ada")
+    Idea.add_own(run, ["own last"], source=0)
+    part = get(admin_client, run, "?part=ideas")
+    assert part.index("a person&#x27;s") < part.index("own first") < part.index("own last")
+    assert part.count("its own reminder") == 2 and part.count("· next") == 1
