@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from experiments import diffs, presence
-from experiments.models import Experiment, Run
+from experiments import diffs, planning, presence
+from experiments.models import Experiment, Program, Run
+from experiments.researcher.strategy import Plan
 from experiments.states import ON_DEVICE, RunState, State
 
 AXES = (("seconds", "Seconds"), ("step", "Steps"), ("tokens", "Tokens"))  # of a curve: field of a point, word
@@ -35,6 +36,7 @@ class Activity:
     best: Experiment | None = None
     idle: str = ""  # nothing is under way: what will come
     axes: tuple[tuple[str, str], ...] = AXES
+    plan: Plan | None = None  # which kind of idea is due; None where nobody would read it
 
     @property
     def asks(self) -> Experiment | None:
@@ -55,7 +57,13 @@ def activity(run: Run) -> Activity:
         last=Item(last) if last else None,
         best=run.best,
         idle="" if items else _idle(run),
+        plan=planning.plan_for(run) if _plans(run) else None,
     )
+
+
+def _plans(run: Run) -> bool:
+    """The built-in sweep has a plan of its own."""
+    return run.state != RunState.ENDED and run.program.researcher != Program.Researcher.SWEEP
 
 
 def _waits_for(run: Run, experiment: Experiment, on_device: list[Experiment]) -> str:

@@ -240,7 +240,7 @@ def _themes(rows: Iterable[Row], by_pk: dict[int, Row], lower: bool) -> list[The
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.is_idea and row.state not in LIVE and row.state != State.CANCELLED and row.description:
-            groups[theme(row.description)].append(row)
+            groups[row.theme or theme(row.description)].append(row)
     found = [_theme(name, group, by_pk, lower) for name, group in groups.items()]
     return sorted(found, key=lambda one: (not one.is_dead, -one.tried, one.name))
 

@@ -36,6 +36,7 @@ class Row:
     score: float | None
     secret_score: float | None
     badges: list[str] = field(default_factory=list)
+    theme: str = ""  # as its researcher named it
     cost: float | None = None
     tokens_in: int = 0
     tokens_out: int = 0

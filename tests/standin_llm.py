@@ -26,6 +26,7 @@ FILE_IN_PROMPT = re.compile(
     r"^### (?P<path>\S+\.py) \(editable\)$\n+^(?P<ticks>`{3,})\w*\n(?P<text>.*?)^(?P=ticks)$", re.M | re.S
 )
 FLOAT_CONSTANT = re.compile(r"^(?P<name>[A-Z][A-Z0-9_]*) *= *(?P<value>\d+\.\d*)(?![\d.eE*/+-])", re.M)
+NUMBERS = re.compile(r"^ *\d+\|(?: |$)", re.M)  # before each line of a file, as the prompt shows it
 GARBAGE = "Sure! 🙂 Have you tried turning it off and on again? <<<< SEARCH ==== {'edit': ]"
 FORBIDDEN = "IDEA: shorter exam\n\nprepare.py\n<<<<<<< SEARCH\nTIME_BUDGET\n=======\nTIME_BUDGET = 1\n>>>>>>> REPLACE\n"
 EMPTY_EDIT = "IDEA: nothing\n\ntrain.py\n<<<<<<< SEARCH\n{line}\n=======\n{line}\n>>>>>>> REPLACE\n"
@@ -124,7 +125,7 @@ def propose(messages: Sequence[Json], count: int) -> str:
 def _constant_lines(messages: Sequence[Json]) -> tuple[str, list[str]]:
     for message in reversed(messages):
         for block in FILE_IN_PROMPT.finditer(str(message.get("content", ""))):
-            lines = [line for line in block["text"].split("\n") if FLOAT_CONSTANT.match(line)]
+            lines = [line for line in NUMBERS.sub("", block["text"]).split("\n") if FLOAT_CONSTANT.match(line)]
             unique = [line for line in lines if lines.count(line) == 1]
             if unique:
                 return block["path"], unique

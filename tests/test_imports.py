@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES_ARE_MADE_OF = """
 activity advice audit cards charts comparison costs forms forms_import forms_manual forms_new forms_program
 forms_recipe importing inbox log_text machines markup measures model_check overlaid report report_rows results
-stream_reading table themes tiles words
+planning prompts stream_reading table tiles words
 """
 
 # A module imports from its own floor and from those below. From the top:
@@ -31,7 +31,7 @@ FLOORS = [
     "loop",
     PAGES_ARE_MADE_OF,
     "models researcher presence signin",
-    "states events diffs diff_spans patches",
+    "states events diffs diff_spans patches themes",
     "trainer",
 ]
 # A page asks tasks for changes and helpers for what it shows; the loop and the researchers are behind tasks.

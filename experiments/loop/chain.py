@@ -47,7 +47,7 @@ def refit(experiment: Experiment, best: Experiment) -> None:
         if tree == workspace.tree(best.commit):
             raise MergeConflict(["no file: the best already has this change"])
         commit = workspace.commit_tree(tree, best.commit, message(experiment, experiment.description))
-    experiment.store(commit=commit, parent=best, diff=workspace.diff(best.commit, commit))
+    experiment.store(commit=commit, parent=best, diff=workspace.diff(best.commit, commit), whole_key="")
 
 
 def tree_without(experiment: Experiment, best: Experiment) -> str:

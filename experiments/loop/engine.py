@@ -18,19 +18,19 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from experiments import presence
-from experiments.loop import chain, devices, judging, outage, planning, training, verdict
+from experiments import planning, presence
+from experiments.loop import chain, devices, judging, outage, sweeping, training, verdict
 from experiments.loop.errors import LimitReached, MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
-from experiments.loop.proposing import ReplyWriter, build_context, ideas_for
+from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.researcher.base import Context, Message, Proposal, Researcher, ResearcherAway, ResearcherError
+from experiments.researcher.base import Context, Proposal, Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.choose import choose
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
-from experiments.researcher.prompt import build_prompt, repair_message
-from experiments.researcher.sameness import Change, change_between
+from experiments.researcher.prompt import Prompt, build_prompt
+from experiments.researcher.sameness import Change, change_between, whole_key
 from experiments.researcher.strategy import Plan
 from experiments.states import Badge, Failure, Kind, Mode, StaleState, State, StateError
 from trainer.output import Summary, parse_summary
@@ -112,14 +112,15 @@ def propose(experiment_id: int) -> None:
     with stage(experiment):
         run, program = experiment.run, experiment.run.program
         experiment.brief = program.brief
-        researcher = researcher_of(program, "sweep" if experiment.strategy == outage.SWEEP else "")
+        step = None if experiment.strategy == outage.SWEEP else sweeping.step_due(experiment)
+        researcher = step or researcher_of(program, "sweep" if experiment.strategy == outage.SWEEP else "")
         plan, parent = _what_is_due(experiment, researcher)
         with heartbeat(experiment) as lease:
             writer = ReplyWriter(experiment, lease.check)
             ideas = ideas_for(experiment, researcher)
-            context = build_context(experiment, parent, ideas, plan)
+            context = build_context(experiment, parent, ideas, plan, context_tokens=researcher.context_tokens)
             proposal, files, change = _ask(experiment, context, researcher, writer, lease)
-            if experiment.strategy != outage.SWEEP:
+            if step is None and experiment.strategy != outage.SWEEP:
                 outage.came_back(run)
             commit = chain.commit_files(experiment, parent, files, proposal.description)
             diff = Workspace(program.repo).diff(parent.commit, commit)
@@ -131,8 +132,10 @@ def propose(experiment_id: int) -> None:
                 parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
                 hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
                 proposed_at=timezone.now(), strategy=plan.strategy if researcher.reads_prompt else experiment.strategy,
-                change_key=change.key, near_key=change.near_key[:400],
+                change_key=change.key, near_key=change.near_key[:400], whole_key=whole_key(files), theme=proposal.theme,
             )
+            sweeping.note(experiment)
+            note_ideas(experiment, proposal)
             for idea in ideas[:1]:  # it was at the head when this was proposed
                 idea.take_up(experiment)
 
@@ -160,34 +163,38 @@ def _ask(
     experiment: Experiment, context: Context, researcher: Researcher, writer: ReplyWriter, lease: Lease
 ) -> tuple[Proposal, dict[str, str], Change]:
     """The proposal, the changed files and what changes; an edit that cannot be used goes back with the reason."""
-    messages, gate = build_prompt(context), Gate(experiment, warns=researcher.can_repair)
-    _store_prompt(experiment, messages)
+    prompt, gate = build_prompt(context), Gate(experiment, warns=researcher.can_repair)
+    _store_prompt(experiment, prompt)
     if researcher.reads_prompt:
         experiment.run.notes.filter(read_by=None, text__in=context.notes).update(read_by=experiment)
     for repairs_left in range(EDIT_REPAIRS if researcher.can_repair else 0, -1, -1):
         if spent := experiment.run.spent():
             raise LimitReached(f"{spent[1]} The researcher was not asked.")
-        text = writer.take(researcher.reply(messages, context))
+        text = writer.take(researcher.reply(prompt.messages, context))
         lease.check()
         try:
-            proposal = parse_reply(text, context.files.keys())
+            proposal = sweeping.settled(parse_reply(text, context.files.keys()), experiment, researcher, context)
             files = apply_edits(context.files, proposal.edits)
             if not researcher.reads_prompt:  # the sweep tries a value again on purpose, on another best
                 return proposal, files, change_between(context.files, files)
-            return proposal, files, gate.check(context.files, files)
+            branches_from = context.best_number if context.goal_number is not None else None
+            is_sweep = proposal.sweep is not None
+            return proposal, files, gate.check(context.files, files, is_sweep=is_sweep, branches_from=branches_from)
         except EditError as error:
             if not repairs_left:
                 reason = Failure.DUPLICATE if isinstance(error, Duplicate) else Failure.BAD_PATCH
                 raise StageError(reason, str(error)) from error
             writer.say(f"The edit could not be used: {error} Asked again, {repairs_left} left.")
-            messages = (*messages, Message("assistant", text), repair_message(str(error)))
-            _store_prompt(experiment, messages)
+            prompt = prompt.again(text, str(error))
+            _store_prompt(experiment, prompt)
     raise AssertionError("unreachable")
 
 
-def _store_prompt(experiment: Experiment, messages: tuple[Message, ...]) -> None:
-    prompt = [{"role": message.role, "content": message.content} for message in messages]
-    experiment.store(prompt=prompt, brief=experiment.brief)
+def _store_prompt(experiment: Experiment, prompt: Prompt) -> None:
+    messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    experiment.store(
+        prompt=messages, prompt_cut=list(prompt.cut), prompt_limit=prompt.limit, brief=experiment.brief
+    )
 
 
 # 2. Train
@@ -382,7 +389,8 @@ def _create_on(experiment: Experiment, best: Experiment) -> Experiment:
         run=run, number=run.next_number(), kind=Kind.REBASE, state=State.READY, parent=experiment.parent,
         subject=experiment, brief=experiment.brief, commit=experiment.commit, description=experiment.description,
         hypothesis=experiment.hypothesis, edits=experiment.edits, memo=experiment.memo, diff=experiment.diff,
-        seed=experiment.seed, proposed_at=timezone.now(),
+        seed=experiment.seed, proposed_at=timezone.now(), theme=experiment.theme, change_key=experiment.change_key,
+        near_key=experiment.near_key,
     )
     Workspace(run.program.repo).set_ref(again.ref, again.commit)
     run.record("loop", f"#{again.number} created", why=f"#{experiment.number} on #{best.number}")

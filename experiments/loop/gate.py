@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 
 from django.db.models import Q
 
+from experiments.loop.workspace import Workspace
 from experiments.models import Experiment
 from experiments.researcher.edit_error import EditError
-from experiments.researcher.sameness import Change, change_between
+from experiments.researcher.sameness import Change, change_between, whole_key
 from experiments.states import Failure, State
 
 NEAR = 0.15  # values of a constant that differ by less than this share are near each other
 NAMED = 3  # near experiments that are named to the researcher
+KEYLESS = 20  # experiments made by git alone whose files are read at most for one check
 # A failure of the training says something of the edit; one of the machine or of the reply does not.
 TELLING = (Failure.CRASH, Failure.OOM, Failure.NAN, Failure.TIMEOUT, Failure.NO_SCORE, Failure.TAMPERED, Failure.LEAK)
 
@@ -29,15 +31,27 @@ class Gate:
         self.experiment = experiment
         self.warned = not warns  # who cannot be asked again need not be warned
 
-    def check(self, before: Mapping[str, str], after: Mapping[str, str]) -> Change:
-        """What the edit changes. Raises EditError with words for the researcher."""
+    def check(
+        self, before: Mapping[str, str], after: Mapping[str, str], *, is_sweep: bool = False,
+        branches_from: int | None = None,
+    ) -> Change:
+        """What the edit changes. Raises EditError with words for the researcher.
+
+        A change is the same whatever best it was tried on. Only on a branch from an older keep (`branches_from`) it may
+        be tried once more: what it does there is what the branch is for.
+        """
         change = change_between(before, after)
         if change.is_empty:
             raise EditError("The edit changes only comments or spacing: the training is the same. Change what it does.")
-        same = self._tried().filter(change_key=change.key).order_by("-number").first()
+        tried = self._tried().filter(change_key=change.key)
+        tried = tried if branches_from is None else tried.filter(parent__number=branches_from)
+        same = tried.order_by("-number").first()
         if same is not None:
             raise Duplicate(f"This was tried: {_told(same)}. Propose something else.")
-        near = [] if self.warned else list(self._near(change))
+        whole = self._tried().filter(whole_key=self._key_of(after)).order_by("-number").first()
+        if whole is not None:
+            raise Duplicate(f"With this edit the files are those of an earlier one: {_told(whole)}. Propose something else.")
+        near = [] if self.warned or is_sweep else list(self._near(change))
         if near:
             self.warned = True
             raise EditError(
@@ -46,11 +60,21 @@ class Gate:
             )
         return change
 
+    def _key_of(self, after: Mapping[str, str]) -> str:
+        """The key of the whole, once those that git alone has made (baseline, revert, merges) have theirs too."""
+        run = self.experiment.run
+        made = run.experiments.filter(whole_key="", score__isnull=False).exclude(commit="")
+        workspace = Workspace(run.program.repo)
+        for pk, commit in made.values_list("pk", "commit")[:KEYLESS]:
+            key = whole_key(workspace.read(commit, run.program.editable))
+            Experiment.objects.filter(pk=pk).update(whole_key=key)
+        return whole_key(after)
+
     def _tried(self) -> Experiment.QuerySet:  # type: ignore[name-defined]
         ended = Q(state__in=[State.KEPT, State.DISCARDED, State.REVERTED]) | Q(state=State.FAILED, reason__in=TELLING)
         under_way = Q(state__in=[State.READY, State.REVIEWING, State.TRAINING, State.EVALUATING, State.CONFIRMING])
         rejected = Q(state=State.CANCELLED, reason="rejected")
-        rows = self.experiment.run.experiments.exclude(pk=self.experiment.pk).exclude(change_key="")
+        rows = self.experiment.run.experiments.exclude(pk=self.experiment.pk).exclude(change_key="", whole_key="")
         return rows.filter(ended | under_way | rejected).select_related("parent").defer("prompt", "parent__diff")
 
     def _near(self, change: Change) -> Iterator[str]:

@@ -13,7 +13,9 @@ from experiments.loop.errors import MergeConflict
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 from experiments.researcher.edits import EditError, replace_files
+from experiments.researcher.sameness import change_between, whole_key
 from experiments.states import LIVE, Kind, RunState, State, StateError
+from experiments.themes import theme
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def submit(
     tried, and where no experiment can be added.
     """
     _open(run)
+    before = files(run, parent)
     try:
-        after = replace_files(files(run, parent), texts)
+        after = replace_files(before, texts)
     except EditError as error:
         raise StateError(str(error)) from error
     workspace = Workspace(run.program.repo)
@@ -100,6 +103,9 @@ def submit(
         )
         made.commit = workspace.commit(parent.commit, after, chain.message(made, description))
         made.diff = workspace.diff(parent.commit, made.commit)
+        change = change_between(before, after)  # so that a researcher does not try it once more
+        made.change_key, made.near_key, made.whole_key = change.key, change.near_key[:400], whole_key(after)
+        made.theme = theme(description)
         twin = run.experiments.filter(kind=Kind.MANUAL, state__in=LIVE, diff=made.diff).first()  # a double click
         if twin:
             raise StateError(f"The same edit waits already, as #{twin.number}.")

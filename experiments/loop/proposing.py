@@ -5,26 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from django.db.models import F, Sum
 from django.utils import timezone
 from django.utils.timesince import timeuntil
 
 from experiments.loop.devices import names as device_names
+from experiments.loop.dynamics import dynamics
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Idea, Run, stream
-from experiments.researcher.base import Context, Crash, Past, Piece, Researcher, Restart, Text, Usage
+from experiments.models.idea import RESEARCHER
+from experiments.planning import sigma_of
+from experiments.researcher.base import Context, Crash, Past, Piece, Proposal, Researcher, Restart, Text, Usage
+from experiments.researcher.own_ideas import nearest_idea
 from experiments.researcher.strategy import Plan
 from experiments.states import Failure, State
+from experiments.themes import theme
 from trainer.output import strip_controls
 
 LOG_TAIL = 4000  # characters of a crashed training's log that the researcher sees
 REPAIRS = 2  # how often a crash is given back to its author
-IDEAS_SHOWN = 5  # of the queue: the first is to be taken up, the others say what comes later
+IDEAS_SHOWN = 5  # of people's queue: the first is to be taken up, the others say what comes later
+OWN_SHOWN = 8  # of what the researcher listed itself
 CRASH_AGE = 3  # experiments after which nobody goes back to a crash
 FLUSH_SECONDS = 0.1
 
 
 def build_context(
-    experiment: Experiment, parent: Experiment, ideas: Sequence[Idea] = (), plan: Plan | None = None
+    experiment: Experiment, parent: Experiment, ideas: Sequence[Idea] = (), plan: Plan | None = None,
+    context_tokens: int | None = None,
 ) -> Context:
     run, program, best = experiment.run, experiment.run.program, experiment.run.best
     workspace = Workspace(program.repo)
@@ -42,29 +50,68 @@ def build_context(
         history=tuple(_history(run)),
         notes=tuple(run.notes.values_list("text", flat=True)),
         ideas=tuple(idea.text for idea in ideas),
+        own_ideas=tuple(run.ideas.own().values_list("text", flat=True)[:OWN_SHOWN]),
         crash=_crash(experiment.subject) if experiment.subject else None,
         plan=plan,
         goal_number=best.number if best and best != parent else None,
         goal_score=best.score if best and best != parent else None,
         remaining=remaining(run),
         seed=run.seed,
+        sigma=sigma_of(run),
+        dynamics=dynamics(run),
+        context_tokens=context_tokens,
+    )
+
+
+def sweep_context(experiment: Experiment, best: Experiment) -> Context:
+    """What the next step of a sweep is chosen by: files, scores and values."""
+    program = experiment.run.program
+    return Context(
+        brief="", brief_version=0, metric=program.metric, lower_is_better=program.lower_is_better,
+        budget_seconds=program.budget_seconds, device="", fixed_files={},
+        files=Workspace(program.repo).read(best.commit, program.editable), best_number=best.number,
+        best_score=best.score, history=tuple(_history(experiment.run)), seed=experiment.run.seed,
     )
 
 
 def ideas_for(experiment: Experiment, researcher: Researcher) -> list[Idea]:
-    """The head of the queue; nothing for a repair, which has its idea, or for a researcher that reads no ideas."""
-    if experiment.subject or not researcher.reads_prompt:
+    """The head of people's queue; nothing for a repair, which has its idea, or for a researcher that reads no ideas."""
+    return directed(experiment) if researcher.reads_prompt else []
+
+
+def directed(experiment: Experiment) -> list[Idea]:
+    """What people want tried next: the queue down to the last idea of a person. What the researcher listed itself is
+    only a reminder, unless somebody has put it before a person's idea, or this experiment has taken it up."""
+    if experiment.subject_id:
         return []
-    return list(experiment.run.ideas.offered_to(experiment)[:IDEAS_SHOWN])
+    queue = list(experiment.run.ideas.offered_to(experiment))
+    wanted = [at for at, idea in enumerate(queue) if idea.author != RESEARCHER or idea.used_by_id == experiment.pk]
+    return queue[: wanted[-1] + 1][:IDEAS_SHOWN] if wanted else []
+
+
+def note_ideas(experiment: Experiment, proposal: Proposal) -> None:
+    """What the reply lists for later goes to the end of the queue; one of its own that it has taken up is used."""
+    meant = nearest_idea(proposal.description, {idea.pk: idea.text for idea in experiment.run.ideas.own()})
+    if meant is not None:
+        experiment.run.ideas.get(pk=meant).take_up(experiment)
+    if proposal.next_ideas:
+        Idea.add_own(experiment.run, proposal.next_ideas, source=experiment.number)
 
 
 def _history(run: Run) -> Iterator[Past]:
     # what is under way belongs to it: the next idea must be another one
     rows = run.experiments.exclude(state=State.PROPOSING).select_related("parent")
-    for row in rows.defer("prompt", "hypothesis", "parent__diff").order_by("number"):
+    found = list(rows.defer("prompt", "hypothesis", "parent__diff", "parent__prompt").order_by("number"))
+    scores: dict[str, list[tuple[int, float]]] = {}
+    for row in found:
+        if row.commit and row.score is not None:
+            scores.setdefault(row.commit, []).append((row.number, row.score))
+    for row in found:
+        again = [score for number, score in scores.get(row.commit, ()) if number != row.number]
         yield Past(
             number=row.number, kind=row.kind, state=row.state, reason=row.reason, description=row.description,
-            score=row.score, delta=row.delta, diff=row.diff, why=row.detail, memo=row.memo,
+            score=row.score, delta=row.delta, diff=row.diff, why=row.detail, memo=row.memo, strategy=row.strategy,
+            theme=row.theme or theme(row.description), repeats=tuple(again),
         )
 
 
@@ -74,6 +121,12 @@ def remaining(run: Run) -> str:
         parts.append(f"{max(0, run.max_experiments - run.experiments.count())} experiments")
     if run.deadline_at:
         parts.append(timeuntil(run.deadline_at, timezone.now()).replace("\xa0", " "))
+    if run.max_cost or run.max_tokens:
+        spent = run.experiments.aggregate(cost=Sum("cost"), tokens=Sum(F("tokens_in") + F("tokens_out")))
+        parts += [f"${max(0.0, run.max_cost - (spent['cost'] or 0.0)):.2f}"] if run.max_cost else []
+        parts += [f"{max(0, run.max_tokens - (spent['tokens'] or 0)):,} tokens"] if run.max_tokens else []
+    if run.max_without_gain:
+        parts.append(f"{max(0, run.max_without_gain - run.since_gain)} more without a gain")
     return ", ".join(parts) or "no limit is set"
 
 

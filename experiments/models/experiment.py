@@ -34,11 +34,13 @@ class Experiment(models.Model):
     diff = models.TextField(blank=True)  # unified, against the parent
     prompt = models.JSONField(default=list)  # the messages that were sent
     prompt_cut = models.JSONField(default=list)  # what was left out of them for lack of room, in words
+    prompt_limit = models.PositiveIntegerField(null=True)  # tokens that they might have
     seed = models.PositiveIntegerField(default=42)
     theme = models.CharField(max_length=60, blank=True)
     strategy = models.CharField(max_length=20, blank=True)  # of researcher/strategy.py: what kind of idea was due
     change_key = models.CharField(max_length=40, blank=True, db_index=True)  # the same for the same change
     near_key = models.CharField(max_length=400, blank=True)  # the same for the same constants, whatever their values
+    whole_key = models.CharField(max_length=40, blank=True, db_index=True)  # the same for files that train the same
     preflight = models.JSONField(default=dict)  # what the check before the training found
 
     # The lease: who works on it, and the fencing token

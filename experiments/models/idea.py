@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.db import models, transaction
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from experiments.models.experiment import Experiment
 
 MOST_OPEN = 200  # of one run: a queue that nobody can read helps nobody
+RESEARCHER = "researcher"  # author of what it listed in a reply and did not use
+MOST_OWN = 20  # of these waiting
 
 
 class IdeaQuerySet(models.QuerySet["Idea"]):
@@ -27,6 +30,10 @@ class IdeaQuerySet(models.QuerySet["Idea"]):
         taken_first = models.F("used_by").asc(nulls_last=True)
         return self.filter(mine, dropped_at=None).order_by(taken_first, "pinned", "position", "pk")
 
+    def own(self) -> IdeaQuerySet:
+        """What the researcher listed for later and nobody has used or dropped."""
+        return self.waiting().filter(author=RESEARCHER)
+
     def used(self) -> IdeaQuerySet:
         """Those that an experiment took up, the last first."""
         return self.exclude(used_by=None).select_related("used_by").order_by("-used_by__number", "-pk")
@@ -39,7 +46,6 @@ class Idea(models.Model):
     text = models.TextField()
     author = models.CharField(max_length=150)  # a person, or "researcher"
     position = models.PositiveIntegerField()  # among the open ones of the run; the lowest is next
-    theme = models.CharField(max_length=60, blank=True)
     pinned = models.BooleanField(default=False)  # comes again whenever nothing else waits: nothing uses it up
     created_at = models.DateTimeField(auto_now_add=True)
     used_by = models.ForeignKey("Experiment", models.SET_NULL, null=True, related_name="ideas")
@@ -54,21 +60,54 @@ class Idea(models.Model):
         return self.text[:60]
 
     @property
+    def is_a_persons(self) -> bool:
+        """Of the queue that people order: neither a reminder of the researcher nor a pinned one, which come last."""
+        return self.author != RESEARCHER and not self.pinned
+
+    @property
     def is_open(self) -> bool:
         return self.used_by_id is None and self.dropped_at is None
 
     @classmethod
     def add(cls, run: Run, text: str, *, by: str) -> Idea:
-        """Put it at the end of the run's queue. Raises StateError where the queue is full or the run is a record."""
+        """Put it behind the last idea of a person in the run's queue, before the researcher's own.
+
+        Raises StateError where the queue is full or the run is a record.
+        """
         run.check_open()
         with transaction.atomic():
             Run.locked(run.pk)
-            waiting = list(cls.objects.filter(run=run).waiting().values_list("position", flat=True))
+            waiting = list(cls.objects.filter(run=run).waiting())
             if len(waiting) >= MOST_OPEN:
                 raise StateError(f"{MOST_OPEN} ideas are waiting already. Drop some first.")
-            idea = cls.objects.create(run=run, text=text, author=by, position=max(waiting, default=0) + 1)
+            place = max((at for at, idea in enumerate(waiting, 1) if idea.is_a_persons), default=0)
+            idea = cls.objects.create(run=run, text=text, author=by, position=place + 1)
+            cls._renumber([*waiting[:place], idea, *waiting[place:]])
             run.record(by, "idea", why=text)
         return idea
+
+    @classmethod
+    def add_own(cls, run: Run, texts: Iterable[str], *, source: int) -> int:
+        """Ideas that the reply of #`source` lists for later, behind all others. Returns how many were new and had room."""
+        ideas = cls.objects.filter(run=run)
+        known = {_plain(text) for text in [*ideas.values_list("text", flat=True), *_descriptions(run)]}
+        room = MOST_OWN - ideas.own().count()
+        last = ideas.waiting().aggregate(models.Max("position"))["position__max"] or 0
+        added = 0
+        for text in texts:
+            if _plain(text) in known or added >= room:
+                continue
+            added += 1
+            known.add(_plain(text))
+            cls.objects.create(run=run, text=text, author=RESEARCHER, position=last + added)
+            run.record(RESEARCHER, "idea", why=f"from the reply of #{source}: {text}")
+        return added
+
+    @staticmethod
+    def _renumber(queue: list[Idea]) -> None:
+        for position, idea in enumerate(queue, 1):
+            idea.position = position
+        Idea.objects.bulk_update(queue, ["position"])
 
     def edit(self, text: str, *, by: str) -> None:
         """Other words for an open idea. It then is the idea of who wrote it first, as the audit log says."""
@@ -100,9 +139,7 @@ class Idea(models.Model):
             rest.insert(max(0, at), self)
             if [idea.pk for idea in rest] == [idea.pk for idea in queue]:
                 return
-            for position, idea in enumerate(rest, 1):
-                idea.position = position
-            Idea.objects.bulk_update(rest, ["position"])
+            self._renumber(rest)
             self.run.record(by, f"idea moved to place {rest.index(self) + 1}", why=self.text)
 
     def shift(self, step: int, *, by: str) -> None:
@@ -120,7 +157,16 @@ class Idea(models.Model):
         if self.pinned:  # it stays; a copy tells what used it
             Idea.objects.get_or_create(
                 run_id=self.run_id, text=self.text, used_by=experiment,
-                defaults={"author": self.author, "position": 0, "theme": self.theme},
+                defaults={"author": self.author, "position": 0},
             )
             return True
         return bool(Idea.objects.waiting().filter(pk=self.pk).update(used_by=experiment))
+
+
+def _plain(text: str) -> str:
+    """By which two ideas are the same: letters and digits alone."""
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def _descriptions(run: Run) -> Iterable[str]:
+    return run.experiments.exclude(description="").values_list("description", flat=True)

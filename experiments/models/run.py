@@ -180,6 +180,14 @@ class Run(models.Model):
             self.save(update_fields=["strategy"])
             self.record(by, f"strategy: {strategy or 'by the ledger'}")
 
+    def drop_sweep(self, *, by: str, why: str = "") -> bool:
+        """What is left of a sweep that the researcher asked for is not tried. False where none was left."""
+        if not Run.objects.filter(pk=self.pk).exclude(sweep_order={}).update(sweep_order={}):
+            return False
+        self.sweep_order = {}
+        self.record(by, "sweep dropped", why=why)
+        return True
+
     def add_note(self, text: str, *, by: str) -> None:
         with transaction.atomic():
             self.notes.create(text=text, author=by)

@@ -33,6 +33,28 @@ class Past:
     diff: str = ""  # unified diff against its parent
     why: str = ""  # the verdict, the failure's detail, or a person's reason for rejecting it
     memo: Mapping[str, Any] = field(default_factory=dict)  # what the researcher asked to remember
+    theme: str = ""
+    strategy: str = ""  # of strategy.Strategy: what kind of idea was due
+    repeats: tuple[float, ...] = ()  # further scores of the same commit
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One place of a training's curve."""
+
+    percent: float  # of the time budget
+    loss: float
+    grad_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """How a training went, by its curve and its own numbers."""
+
+    number: int
+    what: str  # "the best" | "the last"
+    curve: tuple[Sample, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict)  # name with its unit -> value
 
 
 @dataclass(frozen=True)
@@ -62,13 +84,17 @@ class Context:
     best_score: float | None
     history: tuple[Past, ...] = ()  # oldest first
     notes: tuple[str, ...] = ()  # what people told the researcher
-    ideas: tuple[str, ...] = ()  # the head of the queue, the next one first
+    ideas: tuple[str, ...] = ()  # the head of people's queue, the next one first
+    own_ideas: tuple[str, ...] = ()  # what the researcher listed in earlier replies and did not use
     crash: Crash | None = None
     plan: Plan | None = None  # which kind of idea is due
     goal_number: int | None = None  # the best, where the files are those of an older keep
     goal_score: float | None = None
     remaining: str = ""  # "12 experiments, 1 h 4 min"
     seed: int = 0
+    sigma: float | None = None  # standard deviation of a score by the seed alone; None: not known
+    dynamics: tuple[Dynamics, ...] = ()
+    context_tokens: int | None = None  # what the model can take in all; None: not known
 
 
 @dataclass(frozen=True)
@@ -111,11 +137,22 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class SweepOrder:
+    """A researcher asks for `count` experiments that turn these constants within these bounds (low, high)."""
+
+    constants: Mapping[str, tuple[float, float]]
+    count: int
+
+
+@dataclass(frozen=True)
 class Proposal:
     description: str  # the idea in one line
     hypothesis: str
     edits: tuple[Edit, ...]
     memo: Mapping[str, Any] = field(default_factory=dict)
+    theme: str = ""
+    next_ideas: tuple[str, ...] = ()  # listed for later
+    sweep: SweepOrder | None = None  # asked for instead of edits
 
 
 class Researcher(Protocol):
@@ -124,6 +161,7 @@ class Researcher(Protocol):
     label: str  # shown to people, says openly what it is
     can_repair: bool  # whether it makes sense to send it an error and ask again
     reads_prompt: bool  # whether notes and ideas reach it
+    context_tokens: int | None  # the longest prompt and reply it can take together; None: not known
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
         """Stream the reply. Raises ResearcherError when there is none to be had."""

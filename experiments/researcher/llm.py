@@ -26,6 +26,7 @@ class LiteLLM:
 
     can_repair = True
     reads_prompt = True
+    context_tokens: int | None = None
 
     def __init__(
         self,

@@ -6,9 +6,13 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from experiments.themes import theme
+
 from .base import Edit, Proposal
 from .edit_error import EditError
-from .reply_header import read_header
+from .reply_header import Header, read_header
+from .reply_lines import without_numbers
+from .sweep_order import read_order
 
 MAX_REPLY_CHARS = 4_000_000
 MAX_EDITS = 200
@@ -26,6 +30,9 @@ ELISION = re.compile(
     re.IGNORECASE,
 )
 ELISION_CHARS = 200
+
+HUNK = re.compile(r"@@+ .{0,200}?@@|@@\s*$")
+DIFF_NOISE = re.compile(r"(diff --git |index [0-9a-f]{4,}|(new|old|deleted) (file )?mode )")
 
 FORMAT_REMINDER = (
     "Expected for each change: the file's path on a line of its own, then <<<<<<< SEARCH, the old lines, =======, "
@@ -48,14 +55,28 @@ def parse_reply(text: str, editable: Collection[str]) -> Proposal:
     lines = _lines_of(text)
     reading = _read_blocks(lines, editable)
     if not reading.edits:
-        reading = _read_whole_files(lines, editable)
+        reading = _read_diffs(lines, editable)
     if not reading.edits:
-        raise EditError(f"No edit found in the reply. {FORMAT_REMINDER} Editable: {name_paths(editable)}.")
+        reading = _read_whole_files(lines, editable)
     if len(reading.edits) > MAX_EDITS:
         raise EditError(f"The reply holds {len(reading.edits)} edits; at most {MAX_EDITS} are applied.")
-    header = read_header(reading.prose)
-    idea = header.idea or "Change " + ", ".join(sorted({edit.path for edit in reading.edits}))
-    return Proposal(idea, header.hypothesis, tuple(reading.edits), header.memo)
+    return _proposal(reading, read_header(reading.prose), editable)
+
+
+def _proposal(reading: Reading, header: Header, editable: Collection[str]) -> Proposal:
+    sweep = read_order(header.sweep)
+    if sweep is None and not reading.edits:
+        unread = f" The SWEEP line could not be read: {header.sweep[:100]!r}." if header.sweep else ""
+        raise EditError(f"No edit found in the reply.{unread} {FORMAT_REMINDER} Editable: {name_paths(editable)}.")
+    if sweep is not None and reading.edits:
+        raise EditError("The reply holds edits and a SWEEP line. Send one of them: blocks, or SWEEP without blocks.")
+    changed = {edit.path for edit in reading.edits} | set(sweep.constants if sweep else ())
+    idea = header.idea or "Change " + ", ".join(sorted(changed))
+    memo = {**header.memo, "expect": header.expect} if header.expect is not None else header.memo
+    return Proposal(
+        idea, header.hypothesis, tuple(reading.edits), memo, theme=header.theme or theme(idea),
+        next_ideas=header.next_ideas, sweep=sweep,
+    )
 
 
 def check_path(path: str, editable: Collection[str]) -> str:
@@ -90,6 +111,7 @@ def _read_blocks(lines: list[str], editable: Collection[str]) -> Reading:
         path = _path_of_block(reading, mark["path"].rstrip(">"), editable)
         search, divider = _section(lines, at + 1, DIVIDER, "=======")
         replace, end = _section(lines, divider + 1, REPLACE_MARK, ">>>>>>> REPLACE")
+        search, replace = without_numbers(search, replace)
         reading.edits.append(Edit(path, "\n".join(search), "\n".join(replace)))
         reading.prose.append(None)
         at = end + 1
@@ -148,6 +170,52 @@ def clean_path(line: str) -> str:
     return bare.strip("*`\"' \t").removeprefix("./")
 
 
+def _read_diffs(lines: list[str], editable: Collection[str]) -> Reading:
+    """Unified diffs: each hunk is an edit, found by its lines; its line numbers are seldom right, and not looked at."""
+    reading = Reading()
+    at, path = 0, ""
+    while at < len(lines):
+        if _is_diff_head(lines, at):
+            path = check_path(diff_path(lines[at + 1]), editable)
+            reading.prose.append(None)
+            at += 2
+        elif path and HUNK.match(lines[at]):
+            search, replace, at = _hunk(lines, at + 1)
+            reading.edits.append(Edit(path, "\n".join(search), "\n".join(replace)))
+            reading.prose.append(None)
+        else:
+            reading.prose.append("" if DIFF_NOISE.match(lines[at]) else lines[at])
+            path = "" if FENCE.fullmatch(lines[at].strip()) else path
+            at += 1
+    return reading
+
+
+def _is_diff_head(lines: list[str], at: int) -> bool:
+    return lines[at].startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ ")
+
+
+def diff_path(line: str) -> str:
+    """The path of a `+++ b/path` line."""
+    path = line[4:].partition("\t")[0].strip().strip("\"`")
+    return path.removeprefix("b/").removeprefix("./")
+
+
+def _hunk(lines: list[str], start: int) -> tuple[list[str], list[str], int]:
+    """Old lines, new lines, and where the hunk ends. A blank line counts as a blank line of the file."""
+    at, end = start, start
+    while at < len(lines) and not _is_diff_head(lines, at) and (not lines[at] or lines[at][0] in " +-\\\t"):
+        at += 1
+        end = at if lines[at - 1].strip() else end
+    old, new = [], []
+    for line in lines[start:end]:
+        mark, text = line[:1], line[1:]
+        if mark in {"", " ", "-", "\t"}:
+            old.append(line if mark == "\t" else text)
+        if mark in {"", " ", "+", "\t"}:
+            new.append(line if mark == "\t" else text)
+    return old, new, max(end, start)
+
+
 def _read_whole_files(lines: list[str], editable: Collection[str]) -> Reading:
     """Path line, fence, the file, fence. A fence with no path line above it is prose: it may be a fragment."""
     reading = Reading()
@@ -184,6 +252,7 @@ def _path_above(prose: list[str | None]) -> str:
 
 
 def _whole_file(path: str, lines: list[str], earlier: list[Edit]) -> Edit:
+    lines, _ = without_numbers(lines, [])
     content = "\n".join(lines) + "\n"
     if any(edit.path == path for edit in earlier):
         raise EditError(f"The reply gives the whole of {path} twice. Send it once, or use SEARCH/REPLACE blocks.")

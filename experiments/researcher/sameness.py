@@ -1,8 +1,12 @@
 """Whether two edits are the same experiment: by what they change, not by how they are written. Pure.
 
 Two edits are the same when they set the same constants to the same values and make the same change to the rest of the
-program's syntax tree: comments, docstrings, spacing, quotes and the lines around do not count. They are near each other
+program's syntax tree: comments, docstrings, spacing and quotes do not count. Where in the file a line stands counts by
+the class and function around it, and for a line that only comes or goes by the line before it. They are near each other
 when they touch the same constants and nothing else, with other values.
+
+The same program can also come about in another way: by taking a keep back, or by the same change on another parent. That
+is seen by the key of the whole.
 """
 
 from __future__ import annotations
@@ -10,10 +14,12 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
-import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+SCOPE = re.compile(r"(?:async def|def|class) (?P<name>\w+)")
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,7 @@ class Change:
     @property
     def key(self) -> str:
         """The same for the same change; 40 hex digits."""
-        text = json.dumps([sorted(self.constants.items()), self.rest], ensure_ascii=False)
-        return hashlib.sha1(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+        return _hash(json.dumps([sorted(self.constants.items()), self.rest], ensure_ascii=False))
 
     @property
     def near_key(self) -> str:
@@ -55,14 +60,26 @@ def change_between(before: Mapping[str, str], after: Mapping[str, str]) -> Chang
             else:  # a constant that came or went is a change of the program
                 rest += [f"{path} -{name} = {old.constants[name]}"] if name in old.constants else []
                 rest += [f"{path} +{name} = {new.constants[name]}"] if name in new.constants else []
-        rest += _moved_lines(path, old.lines, new.lines)
+        rest += _moved_lines(path, old, new)
     return Change(constants, tuple(rest))
+
+
+def whole_key(files: Mapping[str, str]) -> str:
+    """The same for files that train the same, whatever led to them; 40 hex digits."""
+    normal = {path: _normal(path, text) for path, text in files.items()}
+    text = json.dumps([[path, sorted(one.constants.items()), one.lines] for path, one in sorted(normal.items())])
+    return _hash(text)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha1(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
 class _Normal:
     constants: dict[str, str]
     lines: list[str]
+    scopes: list[str] = field(default_factory=list)  # of each line: the classes and functions around it
 
 
 def _normal(path: str, text: str) -> _Normal:
@@ -83,7 +100,8 @@ def _normal(path: str, text: str) -> _Normal:
     tree.body = kept
     for node in ast.walk(tree):
         _drop_docstring(node)
-    return _Normal(constants, ast.unparse(tree).splitlines())
+    lines = ast.unparse(tree).splitlines()
+    return _Normal(constants, lines, _scopes(lines))
 
 
 def _constant(statement: ast.stmt) -> tuple[str, str]:
@@ -121,7 +139,30 @@ def _drop_docstring(node: ast.AST) -> None:
         node.body = body[1:] or [ast.Pass()]
 
 
-def _moved_lines(path: str, old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
-    for line in itertools.islice(difflib.unified_diff(old, new, n=0, lineterm=""), 2, None):  # after its two headings
-        if not line.startswith("@@"):
-            yield f"{path} {line}"
+def _scopes(lines: Sequence[str]) -> list[str]:
+    """"Block.forward" for each line of an unparsed program: there, indentation is four spaces and nothing else."""
+    found, open_ = [], list[tuple[int, str]]()
+    for line in lines:
+        bare = line.lstrip()
+        depth = len(line) - len(bare)
+        while bare and open_ and open_[-1][0] >= depth:
+            open_.pop()
+        found.append(".".join(name for _, name in open_))
+        if head := SCOPE.match(bare):
+            open_.append((depth, head["name"]))
+    return found
+
+
+def _moved_lines(path: str, old: _Normal, new: _Normal) -> Iterator[str]:
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old.lines, new.lines, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        yield from (f"{path} {_at(old, i)}-{old.lines[i]}" for i in range(i1, i2))
+        yield from (f"{path} {_at(new, j)}+{new.lines[j]}" for j in range(j1, j2))
+        if tag != "replace" and j1:  # a line that only comes or goes may do so at several places
+            yield f"{path} after {new.lines[j1 - 1]}"
+
+
+def _at(normal: _Normal, line: int) -> str:
+    scope = normal.scopes[line] if normal.scopes else ""
+    return f"{scope}: " if scope else ""

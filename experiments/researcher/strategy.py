@@ -6,9 +6,12 @@ idea take turns, PATIENCE ideas each, until one of them is kept. A person may fo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from experiments.themes import OTHER, THEMES
 
 from .base import Past
 
@@ -17,7 +20,11 @@ NEAR_SHARE = 0.005  # a near-miss is at most so much worse than its parent, wher
 NEAR_SIGMAS = 2.0
 GROWTH_LINES = 40  # lines that keeps may add before it is time to simplify
 JUDGED = frozenset({"kept", "reverted", "discarded", "failed"})
-IDEAS = frozenset({"idea", "manual"})
+IDEAS = frozenset({"idea", "manual", "rebase"})  # a rebase is an idea's second chance, on a best that had moved
+# Failures of the model's service, of the reply or of the machine: no idea was tried.
+NOT_TRIED = frozenset({"researcher_error", "bad_patch", "worker_lost", "disk_full"})
+NAMED = 4  # themes that EXPLORE names
+NOT_ASKED_FOR = frozenset({OTHER, "seed"})  # no themes to send anybody to
 
 
 class Strategy(StrEnum):
@@ -38,6 +45,8 @@ class Plan:
     since_keep: int = 0  # ideas judged since the last gain
     parent: int | None = None  # RETHINK: the number of the keep to branch from
     near_misses: tuple[int, ...] = ()  # COMBINE: their numbers, the nearest first
+    untried: tuple[str, ...] = ()  # EXPLORE: themes
+    least_tried: tuple[str, ...] = ()  # EXPLORE: themes, where few or none are untried
 
     @property
     def is_plateau(self) -> bool:
@@ -52,18 +61,30 @@ def next_plan(
 
     `sigma`: the noise of a score, where it is known. A forced strategy that the ledger has nothing for becomes EXPLORE.
     """
-    ideas = [one for one in past if one.kind in IDEAS and one.state in JUDGED]
+    ideas = [one for one in past if one.kind in IDEAS and one.state in JUDGED and one.reason not in NOT_TRIED]
     since = _since_keep(ideas)
     near = _near_misses(ideas[len(ideas) - since :], sigma, lower_is_better)
-    plateau = f"{since} ideas without a gain"
+    grown = _lines_added(past, chain)
     if forced:
-        return _planned(Strategy(forced), "a person chose it", since, chain, near, step=since)
-    if since < PATIENCE:
-        if since and _lines_added(past, chain) > GROWTH_LINES:
-            return Plan(Strategy.SIMPLIFY, f"the keeps have added {_lines_added(past, chain)} lines", since)
-        return Plan(Strategy.EXPLOIT, "the last idea was a gain" if ideas and not since else "near the best first", since)
-    rounds, turn = divmod(since // PATIENCE - 1, len(TURNS))
-    return _planned(TURNS[turn], plateau, since, chain, near, step=rounds * PATIENCE + since % PATIENCE)
+        plan = _planned(Strategy(forced), "a person chose it", since, chain, near, step=since)
+    elif since >= PATIENCE:
+        rounds, turn = divmod(since // PATIENCE - 1, len(TURNS))
+        step = rounds * PATIENCE + since % PATIENCE
+        plan = _planned(TURNS[turn], f"{since} ideas without a gain", since, chain, near, step=step)
+    elif since and grown > GROWTH_LINES:
+        plan = Plan(Strategy.SIMPLIFY, f"the keeps have added {grown} lines", since)
+    else:
+        plan = Plan(Strategy.EXPLOIT, "the last idea was a gain" if ideas and not since else "near the best first", since)
+    return _with_themes(plan, ideas) if plan.strategy is Strategy.EXPLORE else plan
+
+
+def _with_themes(plan: Plan, ideas: Sequence[Past]) -> Plan:
+    """Says which themes were not tried, and which least where that names too few."""
+    tried = Counter(one.theme for one in ideas if one.theme)
+    known = [theme for theme in dict.fromkeys([*THEMES, *tried]) if theme not in NOT_ASKED_FOR]
+    untried = tuple(theme for theme in known if not tried[theme])[:NAMED]
+    rest = sorted((theme for theme in known if tried[theme]), key=lambda theme: tried[theme])
+    return replace(plan, untried=untried, least_tried=tuple(rest[: NAMED - len(untried)]))
 
 
 def _planned(
@@ -102,7 +123,9 @@ def _near_misses(ideas: Sequence[Past], sigma: float | None, lower_is_better: bo
 
 
 def _lines_added(past: Sequence[Past], chain: Sequence[int]) -> int:
-    """Net, by the keeps of the chain."""
-    lines = [line for one in past if one.number in chain for line in one.diff.splitlines()]
+    """Net, by the keeps of the chain since it was last tried to simplify: asked in vain, it is not asked for each time."""
+    asked = max((one.number for one in past if one.strategy == Strategy.SIMPLIFY), default=-1)
+    grown = [one for one in past if one.number > asked and one.number in chain]
+    lines = [line for one in grown for line in one.diff.splitlines()]
     added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
     return added - sum(line.startswith("-") and not line.startswith("---") for line in lines)

@@ -27,6 +27,7 @@ class Sweep:
     label = "built-in sweep (optuna, no LLM)"
     can_repair = False  # it would answer an error with the same edit
     reads_prompt = False  # it knows the constants and their scores, nothing else
+    context_tokens: int | None = None
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
         del messages  # the sweep reads the context; the prompt is for LLMs
@@ -144,13 +145,7 @@ def _value(trial: optuna.trial.Trial, knob: Knob) -> Number:
 
 def _study(knobs: Sequence[Knob], context: Context, seed: int) -> optuna.Study:
     """A study in memory, told all that history holds; telling failures count as pruned, which TPE ranks last."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=5)
-    study = optuna.create_study(direction="minimize" if context.lower_is_better else "maximize", sampler=sampler)
+    study = new_study(seed, lower_is_better=context.lower_is_better, startup_trials=5)
     if context.best_score is not None:
         study.add_trial(_trial(knobs, {}, context.best_score))
     for past in context.history:
@@ -162,6 +157,17 @@ def _study(knobs: Sequence[Knob], context: Context, seed: int) -> optuna.Study:
             told = _numbers(past.memo.get("changed")) or params
             study.add_trial(_trial([knob for knob in knobs if knob.name in told], params, past.score))
     return study
+
+
+def new_study(seed: int, *, lower_is_better: bool, startup_trials: int) -> optuna.Study:
+    """An empty study in memory. TPE needs `startup_trials` scores before it is more than random."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials)
+    return optuna.create_study(direction="minimize" if lower_is_better else "maximize", sampler=sampler)
 
 
 def _trial(knobs: Sequence[Knob], params: Mapping[str, Number], score: float | None) -> optuna.trial.FrozenTrial:

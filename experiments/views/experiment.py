@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
-from experiments import advice, log_text, patches, stream_reading, words
+from experiments import advice, log_text, patches, prompts, stream_reading, words
 from experiments.activity import AXES
 from experiments.measures import Outcome, measures
 from experiments.models import Experiment, Program
@@ -143,6 +143,7 @@ def _words(experiment: Experiment) -> dict[str, Any]:
         "no_log": "" if streams.LOG in written else words.no_log(state),
         "no_reply": "" if streams.REPLY in written else words.no_reply(state, kind),
         "no_prompt": words.no_prompt(state, kind),
+        "prompt_words": prompts.said(experiment.prompt, experiment.prompt_cut, experiment.prompt_limit),
     }
 
 

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, render, resolve_url
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 from django_htmx.http import replace_url
 
-from experiments import charts
+from experiments import charts, planning
 from experiments.activity import activity
 from experiments.forms import OUTAGES, IdeaForm, LimitsForm, NoteForm
 from experiments.models import Run
+from experiments.models.idea import RESEARCHER
 from experiments.results import results_tsv
 from experiments.states import LIVE, Mode, RunState, State
 from experiments.table import table
@@ -82,11 +83,27 @@ def _notes(run: Run) -> dict[str, Any]:
 
 def _ideas(run: Run) -> dict[str, Any]:
     used = run.ideas.used().only("text", "author", "used_by__number", "used_by__state", "used_by__reason")
-    return {"ideas": run.ideas.waiting(), "used": used[:50]}
+    asked_by = run.sweep_order.get("asked_by")
+    asker = run.experiments.filter(number=asked_by).values_list("pk", flat=True).first() if asked_by is not None else None
+    ideas = list(run.ideas.waiting())
+    reminders: set[int] = set()  # the researcher's own behind all of people's: it takes them up when they fit
+    for idea in reversed(ideas):
+        if idea.author != RESEARCHER:
+            break
+        reminders.add(idea.pk)
+    return {
+        "ideas": ideas, "used": used[:50], "reminders": reminders,
+        "sweep_asker": resolve_url("experiment", asker) if asker else "",
+    }
+
+
+def _strategy(_run: Run) -> dict[str, Any]:
+    return {"strategies": planning.CHOICES.items()}
 
 
 PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {
     "head": _head, "tiles": _tiles, "activity": _activity, "notes": _notes, "ideas": _ideas, "limits": _limits,
+    "strategy": _strategy,
 }  # fmt: skip
 
 

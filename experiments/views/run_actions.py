@@ -8,10 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django_htmx.http import trigger_client_event
 
-from experiments import tasks
+from experiments import planning, tasks
 from experiments.forms import LimitsForm, NoteForm
 from experiments.models import Run
-from experiments.states import Mode, Outage
+from experiments.states import Mode, Outage, StateError
 from experiments.views.answers import act, by, is_htmx, post_only, refuse
 from experiments.views.run import page
 
@@ -78,6 +78,25 @@ def adopt(request: HttpRequest, pk: int) -> HttpResponse:
 def restore(request: HttpRequest, pk: int) -> HttpResponse:
     run = _run(pk)
     return _change(request, run, lambda: tasks.restore_branch(run, by=by(request)))
+
+
+@post_only("run")
+def strategy(request: HttpRequest, pk: int) -> HttpResponse:
+    run, wanted = _run(pk), request.POST.get("strategy", "")
+    if wanted not in planning.CHOICES:
+        return refuse(request, "There is no such kind of idea. Reload the page and choose again.", resolve_url("run", pk))
+    return _change(request, run, lambda: run.force_strategy(wanted, by=by(request)), "The next idea will be of that kind.")
+
+
+@post_only("run")
+def drop_sweep(request: HttpRequest, pk: int) -> HttpResponse:
+    run = _run(pk)
+
+    def drop() -> None:
+        if not run.drop_sweep(by=by(request), why="dropped by hand"):
+            raise StateError("No sweep is waiting any more: it is done, or somebody has dropped it.")
+
+    return _change(request, run, drop, "The sweep is dropped. What it has tried stays.")
 
 
 @post_only("run")

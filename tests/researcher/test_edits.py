@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 
 import pytest
@@ -51,6 +52,7 @@ def test_a_plain_reply_is_read_whole() -> None:
         "It is low for this batch.",
         (Edit("train.py", "MATRIX_LR = 0.04  # Muon", "MATRIX_LR = 0.06  # Muon"),),
         {"lr": 0.06},
+        theme="learning rate",
     )
 
 
@@ -280,3 +282,193 @@ def test_any_edit_is_applied_or_refused(text: str, search: str | None, replace: 
 def test_any_stored_text_is_edits_or_an_edit_error(text: str) -> None:
     with contextlib.suppress(EditError):
         edits_from_json(text)
+
+
+# What the prompt asks for beside the edits
+
+FORMS = {
+    "diff": "--- a/train.py\n+++ b/train.py\n@@ -1,4 +1,4 @@\n import math\n \n-MATRIX_LR = 0.04  # Muon\n"
+    "+MATRIX_LR = 0.06  # Muon\n UNEMBEDDING_LR = 0.004\n",
+    "diff in a fence": "```diff\ndiff --git a/train.py b/train.py\nindex 123abc4..567def8 100644\n"
+    "--- a/train.py\n+++ b/train.py\n"
+    "@@ -90,2 +90,2 @@ def wrong_place():\n\n-MATRIX_LR = 0.04  # Muon\n+MATRIX_LR = 0.06  # Muon\n```\n",
+    "diff without prefix": "--- train.py\t2026-01-01\n+++ train.py\t2026-01-02\n@@\n-MATRIX_LR = 0.04  # Muon\n"
+    "+MATRIX_LR = 0.06  # Muon\n\n",
+    "numbered": block(
+        "   3| MATRIX_LR = 0.04  # Muon\n   4| UNEMBEDDING_LR = 0.004",
+        "MATRIX_LR = 0.06  # Muon\n   4| UNEMBEDDING_LR = 0.004",
+    ),
+    "numbered whole file": "train.py\n```python\n"
+    + "".join(f"{n:>4}| {line}".rstrip() + "\n" for n, line in enumerate(TRAIN.replace("0.04", "0.06", 1).splitlines(), 1))
+    + "```\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_every_form_of_an_edit_comes_to_the_same(form: str, line_end: str) -> None:
+    reply = ("**IDEA:** Raise it\n\n" + form).replace("\n", line_end)
+    assert parse_reply(reply, FILES).description == "Raise it"
+    assert read_and_apply(reply)["train.py"] == TRAIN.replace("0.04", "0.06", 1)
+
+
+def test_a_diff_of_several_files_and_hunks() -> None:
+    files = {"train.py": TRAIN, "model.py": "WIDTH = 3\nHEADS = 2\n"}
+    reply = (
+        "IDEA: both\n--- a/train.py\n+++ b/train.py\n@@ -5 +5 @@\n-DEPTH = 8\n+DEPTH = 9\n@@ -9,2 +9,3 @@\n"
+        "     if progress < 0.5:\n+        progress += 0\n         return 1.0\n"
+        "--- a/model.py\n+++ b/model.py\n@@ -1,2 +1 @@\n-WIDTH = 3\n HEADS = 2\n\\ No newline at end of file\n"
+    )
+    after = read_and_apply(reply, files)
+    assert after["model.py"] == "HEADS = 2\n"
+    assert "DEPTH = 9" in after["train.py"] and "        progress += 0\n        return 1.0" in after["train.py"]
+
+
+@pytest.mark.parametrize("path", ["prepare.py", "/dev/null", "../train.py", ".git/hooks/x"])
+def test_a_diff_of_another_file_is_refused(path: str) -> None:
+    assert "may not be edited" in refused(f"--- a/train.py\n+++ b/{path}\n@@ -1 +1 @@\n-DEPTH = 8\n+DEPTH = 9\n")
+
+
+def test_a_bar_in_the_code_is_no_line_number() -> None:
+    files = {"train.py": "FLAGS = (1 |\n         2| 4)\n"}
+    assert read_and_apply(block("FLAGS = (1 |\n         2| 4)", "FLAGS = 7"), files)["train.py"] == "FLAGS = 7\n"
+
+
+def header(text: str) -> Proposal:
+    return parse_reply(text + "\n\n" + block("DEPTH = 8", "DEPTH = 9"), FILES)
+
+
+@pytest.mark.parametrize(
+    ("line", "theme"),
+    [
+        ("THEME: Learning rates", "learning rate"),
+        ("**Theme:** depth-and-width", "depth and width"),
+        ("“THEME”： `Token Mixing` (new!)", "token mixing new"),
+        ("THEME: " + "x" * 200, "x" * 60),
+        ("THEME: <script>alert(1)</script>", "script alert 1 /script"),
+        ("THEME: none", "depth and width"),
+        ("", "depth and width"),
+    ],
+)
+def test_the_theme_is_read_or_guessed_from_the_idea(line: str, theme: str) -> None:
+    assert header(f"IDEA: Deeper by one layer\n{line}").theme == theme
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("EXPECT: -0.003", -0.003),
+        ("- **EXPECT:** about −0.003 bpb", -0.003),
+        ("EXPECT: 1e-3", 0.001),
+        ("EXPECT: -.5", -0.5),
+        ("EXPECT: 0.5 %", None),
+        ("EXPECT: better", None),
+        ("EXPECT: 1e99", None),
+    ],
+)
+def test_the_expected_effect_is_a_number_or_nothing(line: str, expected: float | None) -> None:
+    assert header(line).memo.get("expect") == expected
+
+
+def test_ideas_for_later_are_read_and_counted() -> None:
+    reply = "IDEA: x\nNEXT: Wider heads\nNEXT:\n- **Longer warmdown**\n2. Fewer layers\n* A fourth\nNEXT: none"
+    assert header(reply).next_ideas == ("Wider heads", "Longer warmdown", "Fewer layers")
+    assert header("NEXT: None.").next_ideas == ()
+
+
+# A sweep instead of edits
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SWEEP: MATRIX_LR=0.02..0.08, DEPTH=4..12 over 6 experiments",
+        "**SWEEP:** MATRIX_LR = 0.02 … 0.08; DEPTH: 4 to 12, over 6 trainings",
+        "sweep: MATRIX_LR in [2e-2, 0.08] and DEPTH in [2**2, 12] over 6",
+        "SWEEP:\nMATRIX_LR=.02...0.08\nDEPTH=4–12\nover 6 experiments\n\nThis takes 9 experiments off the list.",
+    ],
+)
+def test_a_sweep_is_read(line: str) -> None:
+    proposal = parse_reply(f"IDEA: Find them\n{line}\n", FILES)
+    assert proposal.sweep is not None and proposal.edits == () and proposal.description == "Find them"
+    assert proposal.sweep.count == 6 and dict(proposal.sweep.constants) == {"MATRIX_LR": (0.02, 0.08), "DEPTH": (4, 12)}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("SWEEP: MATRIX_LR=0.02..0.08", "over how many experiments"),
+        ("SWEEP: MATRIX_LR=0.02..0.08 over 13 experiments", "from 2 to 12"),
+        ("SWEEP: MATRIX_LR=0.02..0.08 over 1 experiment", "from 2 to 12"),
+        ("SWEEP: MATRIX_LR=0.08..0.02 over 6 experiments", "from low to high"),
+        ("SWEEP: MATRIX_LR=1..1 over 6 experiments", "from low to high"),
+        ("SWEEP: MATRIX_LR=0..9**99 over 6 experiments", "no usable numbers"),
+        ("SWEEP: A=1..2, B=1..2, C=1..2, D=1..2, E=1..2 over 6 experiments", "at most 4 constants"),
+        ("SWEEP: A=1..2, A=1..3 over 6 experiments", "names A twice"),
+        ("SWEEP: A=1..2, B=low..high over 6 experiments", "bounds of B could not be read"),
+        ("SWEEP: the learning rate", "The SWEEP line could not be read"),
+    ],
+)
+def test_a_sweep_that_cannot_be_met_is_refused(line: str, message: str) -> None:
+    with pytest.raises(EditError, match=message):
+        parse_reply(line, FILES)
+
+
+def test_a_sweep_and_edits_exclude_each_other_unless_it_says_none() -> None:
+    with pytest.raises(EditError, match="one of them"):
+        header("SWEEP: DEPTH=4..12 over 6 experiments")
+    assert header("SWEEP: none").edits
+
+
+# Any reply, once more: what is made from good ones by breaking them
+
+KEYS = "IDEA: a\nHYPOTHESIS: b\nTHEME: c\nEXPECT: -0.1\nNEXT: d\nNEXT: e\n"
+SWEEP = "IDEA: a\nSWEEP: MATRIX_LR=0.02..0.08, DEPTH=4..12 over 6 experiments"
+GOOD = [PLAIN, SWEEP, *(KEYS + form for form in FORMS.values())]
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> str:
+    """A good reply with some lines dropped, doubled, swapped, or with text put into it."""
+    lines = draw(st.sampled_from(GOOD)).split("\n")
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(lines) - 1))
+        match draw(st.integers(0, 4)):
+            case 0:
+                del lines[at]
+                lines = lines or [""]
+            case 1:
+                lines.insert(at, lines[at])
+            case 2:
+                lines.insert(at, draw(st.one_of(PIECES, st.text(max_size=30))))
+            case 3:
+                other = draw(st.integers(0, len(lines) - 1))
+                lines[at], lines[other] = lines[other], lines[at]
+            case _:
+                line, place = lines[at], draw(st.integers(0, 80))
+                lines[at] = line[:place] + draw(st.text(max_size=5)) + line[place + draw(st.integers(0, 3)) :]
+    return "\n".join(lines)
+
+
+@settings(max_examples=600, deadline=2_000)
+@given(broken())
+def test_a_broken_reply_is_a_valid_edit_or_an_edit_error(reply: str) -> None:
+    files = {"train.py": TRAIN, "model.py": "WIDTH = 3\n"}
+    try:
+        proposal = parse_reply(reply, files)
+    except EditError as error:
+        assert str(error)
+        return
+    assert {edit.path for edit in proposal.edits} <= set(files)
+    assert bool(proposal.edits) != bool(proposal.sweep)
+    assert len(proposal.theme) <= 60 and len(proposal.next_ideas) <= 3 and "\n" not in proposal.description + proposal.theme
+    json.dumps(dict(proposal.memo), allow_nan=False)
+    if proposal.sweep:
+        assert 2 <= proposal.sweep.count <= 12 and 1 <= len(proposal.sweep.constants) <= 4
+        return
+    try:
+        after = apply_edits(files, proposal.edits)
+    except EditError:
+        return
+    assert set(after) == set(files) and after != files
+    compile(after["train.py"], "train.py", "exec", dont_inherit=True)

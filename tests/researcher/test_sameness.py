@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.researcher.sameness import change_between
+from experiments.researcher.sameness import change_between, whole_key
 
 BASE = '''"""A training."""
 LR = 0.04  # of the matrices
@@ -96,3 +96,28 @@ def test_any_text_has_a_key(before: str, after: str):
     assert len(found.key) == 40
     if before == after:
         assert found.is_empty
+
+
+TWO = "def a(x):\n    x = x + 1\n    return x\n\n\ndef b(x):\n    x = x + 1\n    x = x * 2\n    return x\n"
+
+
+def test_the_same_line_at_another_place_is_another_change():
+    places = [
+        TWO.replace("x = x + 1\n    return", "x = norm(x)\n    x = x + 1\n    return"),
+        TWO.replace("    return x\n\n", "    x = norm(x)\n    return x\n\n"),
+        TWO.replace("    x = x * 2", "    x = norm(x)\n    x = x * 2"),
+        TWO.replace("x * 2\n", "x * 2\n    x = norm(x)\n"),
+    ]
+    assert len({change(after, before=TWO).key for after in places}) == 4
+    gone = [TWO.replace("    x = x + 1\n", "", 1), TWO.replace("    x = x + 1\n    x = x * 2", "    x = x * 2")]
+    assert len({change(after, before=TWO).key for after in gone}) == 2
+
+
+def test_the_order_of_constants_and_of_blocks_does_not_count():
+    assert change(edited(("LR = 0.04  # of the matrices\nBATCH = 2**15", "BATCH = 2**15\nLR = 0.04"))).is_empty
+
+
+def test_the_whole_is_the_same_however_it_came_about():
+    once = edited(("LR = 0.04", "LR = 0.06"))
+    assert whole_key({"train.py": edited(("0.06", "4e-2"), base=once)}) == whole_key({"train.py": BASE})
+    assert whole_key({"train.py": once}) != whole_key({"train.py": BASE}) != whole_key({"model.py": BASE})

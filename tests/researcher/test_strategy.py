@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 
 from experiments.researcher.base import Past
 from experiments.researcher.strategy import GROWTH_LINES, PATIENCE, TURNS, Plan, Strategy, next_plan
+from experiments.themes import THEMES
 
 KEPT, MISS, FAIL = "kept", "discarded", "failed"
+
+MISSED = Past(1, "idea", MISS, "", "", score=2.0, delta=0.1)
 
 
 def ledger(*states: str, delta: float = 0.5, diff: str = "") -> list[Past]:
@@ -114,3 +118,37 @@ def test_a_local_optimum_is_left_by_the_turns_and_not_without_them():
     assert len(stuck) > 40
     left = [seed for seed in stuck if walk(40, greedy=False, seed=seed) < 1.8]
     assert len(left) > 0.8 * len(stuck)
+
+
+def test_what_tried_no_idea_is_no_idea_without_a_gain():
+    reasons = ["researcher_error", "bad_patch", "worker_lost"]
+    away = [Past(9 + n, "idea", FAIL, reason, "") for n, reason in enumerate(reasons)]
+    assert next_plan([*ledger(KEPT), *away], chain=[0, 1]).since_keep == 0
+    assert next_plan([*ledger(KEPT), Past(9, "idea", FAIL, "duplicate", "")], chain=[0, 1]).since_keep == 1
+
+
+def test_a_second_chance_on_a_moved_best_is_a_gain():
+    past = [*ledger(MISS, MISS), Past(9, "rebase", KEPT, "", "", score=1.0, delta=-1.0)]
+    assert next_plan(past, chain=[0, 9]).since_keep == 0
+
+
+def test_it_is_asked_once_to_simplify_and_again_when_the_keeps_have_grown_again():
+    diff = "+line\n" * (GROWTH_LINES + 1)
+    past = ledger(KEPT, MISS, diff=diff)
+    asked = Past(3, "idea", MISS, "", "", score=2.0, delta=0.1, strategy="simplify")
+    assert next_plan(past, chain=[0, 1]).strategy == Strategy.SIMPLIFY
+    assert next_plan([*past, asked], chain=[0, 1]).strategy == Strategy.EXPLOIT
+    keep = Past(4, "idea", KEPT, "", "", score=1.0, delta=-1.0, diff=diff)
+    grown = [*past, asked, keep, replace(asked, number=5, strategy="")]
+    assert next_plan(grown, chain=[0, 1, 4]).strategy == Strategy.SIMPLIFY
+
+
+def test_explore_names_themes_that_were_not_tried_or_least():
+    past = [replace(one, theme="learning rate") for one in ledger(*[MISS] * PATIENCE)]
+    plan = next_plan(past, chain=[0])
+    assert plan.strategy == Strategy.EXPLORE and len(plan.untried) == 4 and not plan.least_tried
+    assert not {"learning rate", "other", "seed"} & set(plan.untried)
+    tried = [replace(MISSED, number=n, theme=theme) for n, theme in enumerate([*THEMES, *THEMES[:-3], "my own"], 1)]
+    plan = next_plan(tried, forced="explore")
+    assert not plan.untried and len(plan.least_tried) == 4 and "my own" in plan.least_tried
+    assert next_plan(past[:1], chain=[0]).untried == ()

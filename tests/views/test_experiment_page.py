@@ -412,3 +412,15 @@ def test_removed_lines_that_begin_with_dashes_are_counted(signed_in: Client, run
 def test_what_is_no_number_is_left_out():
     summary = {"depth": "deep", "num_steps": None, "mfu_percent": float("nan"), "ok": True, "extra": 1.5}
     assert [row.label for row in measures(Outcome(None, summary), None, metric="m", lower_is_better=True)] == ["extra"]
+
+
+def test_the_prompt_card_says_its_size_and_what_was_left_out(admin_client):
+    experiment = make_experiment(make_run(), prompt=[{"role": "user", "content": "x" * 54_900}], prompt_limit=26_000)
+    url = f"/experiments/{experiment.pk}/?part=asked"
+    assert "About 18,300 tokens of at most 26,000. Nothing was left out." in admin_client.get(url).content.decode()
+    experiment.prompt_cut = ["the diffs of 3 keeps", "<b>"]
+    experiment.save()
+    assert "Left out for lack of room: the diffs of 3 keeps; &lt;b&gt;." in admin_client.get(url).content.decode()
+    experiment.prompt = []
+    experiment.save()
+    assert "tokens" not in admin_client.get(url).content.decode()

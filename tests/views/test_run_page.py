@@ -2,7 +2,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisAway
 
 from experiments import presence, tasks
-from experiments.models import Note
+from experiments.models import Idea, Note
 from experiments.states import Mode, RunState, State, StateError
 from tests.factories import make_experiment, make_run
 
@@ -309,3 +309,62 @@ def test_only_the_first_that_waits_owns_the_keys(admin_client, run):
     make_experiment(run, State.REVIEWING)
     card = get(admin_client, run, "?part=activity")
     assert (card.count("/approve/\" hx-post"), card.count('data-key="a"'), card.count('data-key="r"')) == (2, 1, 1)
+
+
+# The kind of idea, and a sweep that the researcher asked for
+
+
+def test_a_person_forces_the_kind_of_idea_and_takes_it_back(admin_client, run, woken):
+    for value in ("explore", ""):
+        assert admin_client.post(f"/runs/{run.pk}/strategy/", {"strategy": value}, **HTMX).status_code == 204
+        run.refresh_from_db()
+        assert run.strategy == value
+    assert list(run.moves.order_by("pk").values_list("new", "by")) == [
+        ("strategy: explore", "admin"), ("strategy: by the ledger", "admin"),
+    ]  # fmt: skip
+    assert woken == [run.pk] * 2
+    assert admin_client.post(f"/runs/{run.pk}/strategy/", {"strategy": "pray"}, **HTMX).status_code == 409
+    assert admin_client.get(f"/runs/{run.pk}/strategy/").status_code == 302
+
+
+def test_the_mode_and_its_reason_are_shown_where_an_llm_reads_them(admin_client, run):
+    assert "Mode" not in get(admin_client, run, "?part=activity")
+    run.program.researcher = "litellm"
+    run.program.save()
+    for _ in range(6):
+        make_experiment(run, State.DISCARDED, 1.6)
+    assert "<b>rethink</b>" not in get(admin_client, run, "?part=activity")  # one keep: nothing older to go back to
+    run.strategy = "explore"
+    run.save()
+    page = get(admin_client, run, "?part=activity")
+    assert "<b>explore</b>" in page and "a person chose it" in page and "not tried yet: " in page
+    assert '<option value="explore" selected>' in get(admin_client, run)
+
+
+def test_a_waiting_sweep_is_shown_and_dropped(admin_client, run, woken):
+    asker = run.experiments.get()
+    run.sweep_order = {"file": "train.py", "constants": {"A<b>": [0.1, 2]}, "of": 6, "left": 4, "asked_by": asker.number}
+    run.save()
+    part = get(admin_client, run, "?part=ideas")
+    assert f'<a href="/experiments/{asker.pk}/">#0</a>' in part and "4 of 6 left" in part and "A&lt;b&gt;" in part
+    assert admin_client.post(f"/runs/{run.pk}/sweep/drop/", **HTMX).status_code == 204
+    run.refresh_from_db()
+    assert run.sweep_order == {} and run.moves.get().new == "sweep dropped" and woken == [run.pk]
+    answer = admin_client.post(f"/runs/{run.pk}/sweep/drop/", **HTMX)
+    assert answer.status_code == 409 and "No sweep is waiting" in answer.content.decode()
+
+
+def test_strangers_neither_force_nor_drop(client, run):
+    for path in ("strategy", "sweep/drop"):
+        assert client.post(f"/runs/{run.pk}/{path}/").status_code == 302
+    run.refresh_from_db()
+    assert run.strategy == "" and not run.moves.exists()
+
+
+def test_the_researchers_own_ideas_are_reminders_behind_those_of_people(admin_client, run):
+    Idea.add_own(run, ["own first"], source=0)
+    Idea.add(run, "a person's", by="ada")
+    Idea.add_own(run, ["own last"], source=0)
+    part = get(admin_client, run, "?part=ideas")
+    assert part.index("a person&#x27;s") < part.index("own first") < part.index("own last")
+    assert part.count("its own reminder") == 2 and part.count("· next") == 1
