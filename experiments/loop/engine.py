@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -23,6 +22,7 @@ from experiments.loop import chain, devices, judging, planning, training, verdic
 from experiments.loop.errors import MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
+from experiments.loop.llm_settings import llm_settings, prices_by_hand
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Run
@@ -94,8 +94,8 @@ def propose(experiment_id: int) -> None:
         run, program = experiment.run, experiment.run.program
         experiment.brief = program.brief
         researcher = choose(
-            program.researcher, model=program.model, api_base=program.api_base,
-            timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
+            program.researcher, model=program.model, api_base=program.api_base, fallbacks=program.fallbacks,
+            by_hand=prices_by_hand(program), shared=llm_settings(),
         )
         plan, parent = _what_is_due(experiment, researcher)
         with heartbeat(experiment) as lease:

@@ -12,6 +12,16 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddField(
             model_name='experiment',
+            name='calls_uncounted',
+            field=models.PositiveIntegerField(default=0),
+        ),
+        migrations.AddField(
+            model_name='experiment',
+            name='calls_unpriced',
+            field=models.PositiveIntegerField(default=0),
+        ),
+        migrations.AddField(
+            model_name='experiment',
             name='change_key',
             field=models.CharField(blank=True, db_index=True, max_length=40),
         ),

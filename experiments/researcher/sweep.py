@@ -25,6 +25,7 @@ class Sweep:
     label = "built-in sweep (optuna, no LLM)"
     can_repair = False  # it would answer an error with the same edit
     reads_prompt = False  # it knows the constants and their scores, nothing else
+    context_tokens = None
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
         del messages  # the sweep reads the context; the prompt is for LLMs

@@ -15,7 +15,7 @@ Reply = str | Exception | Callable[[Context], str]
 class Scripted:
     """Gives its replies one after another, the last one again and again. An exception is raised instead."""
 
-    label, can_repair, reads_prompt = "scripted", False, True
+    label, can_repair, reads_prompt, context_tokens = "scripted", False, True, None
 
     def __init__(self, *replies: Reply, can_repair: bool = False) -> None:
         self.replies, self.can_repair = list(replies), can_repair
