@@ -15,6 +15,7 @@ from pathlib import Path
 from .base import ResearcherError
 
 API_BASE_KEY = "AUTORESEARCH_API_BASE_KEY"  # for the address on a program page, and for nothing else
+NO_KEY = "none"  # many servers of one's own need no key, but the client demands one
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)\Z")
 ENDINGS = ("_API_KEY", "_TOKEN")
 
@@ -106,6 +107,5 @@ def tidy(provider: str) -> None:
 
 
 def api_base_key() -> str:
-    """Many servers of one's own need no key, but the client demands one."""
-    return clean_key(API_BASE_KEY, os.environ.get(API_BASE_KEY, "")) or "none"
+    return clean_key(API_BASE_KEY, os.environ.get(API_BASE_KEY, "")) or NO_KEY
 

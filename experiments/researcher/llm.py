@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from .base import Context, Message, Piece, ResearcherAway, ResearcherError, Restart, Text
@@ -76,7 +76,11 @@ class LiteLLM:
     @cached_property
     def context_tokens(self) -> int | None:
         """Of the smallest model that may be asked, as far as known. Imports litellm."""
-        known = [limits_of(*self._where(model)[:2]).context_tokens for model in self.models]
+        known = []
+        for model in self.models:
+            with suppress(ResearcherError):  # nobody knows it: the call says so
+                name, provider, _ = self._where(model)
+                known.append(limits_of(name, provider).context_tokens)
         return min(filter(None, known), default=None)
 
     def reply(self, messages: tuple[Message, ...], context: Context | None = None) -> Iterator[Piece]:
@@ -96,7 +100,7 @@ class LiteLLM:
     def _ask(self, model: str, messages: tuple[Message, ...]) -> Iterator[Piece]:
         """All tries of one model. Raises ResearcherError, and ResearcherAway where it may answer later."""
         litellm = import_litellm()
-        door = self._door(litellm, model)
+        door = self.door_of(model)
         limiter = self._limiter(door)
         for number in range(1, self._tries + 1):
             try:
@@ -118,13 +122,15 @@ class LiteLLM:
     def _where(self, model: str) -> tuple[str, str, str]:
         """(litellm's name, the provider, the address) of a model: a fallback of another provider has its own address."""
         litellm = import_litellm()
-        _, first = provider_of(litellm, self.model, has_address=bool(self.api_base))
         name, provider = provider_of(litellm, model, has_address=bool(self.api_base))
+        if not self.api_base:
+            return name, provider, ""
+        _, first = provider_of(litellm, self.model, has_address=True)
         return name, provider, self.api_base if provider == first else ""
 
-    def _door(self, litellm: Any, model: str) -> Door:
+    def door_of(self, model: str) -> Door:
         return open_door(
-            litellm, model, self._where(model)[2], keys_file=self._shared.keys_file,
+            import_litellm(), model, self._where(model)[2], keys_file=self._shared.keys_file,
             by_hand=self._by_hand if model == self.model else None, trusted=self._shared.trusted_hosts,
         )
 

@@ -39,6 +39,10 @@ class Door:
     trusted: tuple[str, ...] = ()
 
     @property
+    def has_key(self) -> bool:
+        return self.key != keys.NO_KEY and bool(self.shared_key)
+
+    @property
     def shared_key(self) -> str:
         """What counts as the same key for a rate limit."""
         return self.key or os.environ.get(key_name(self.provider), "")
@@ -98,11 +102,11 @@ def _key_for(provider: str, name: str, api_base: str, trusted: Collection[str]) 
 def call(litellm: Any, door: Door, messages: tuple[Message, ...], timeout_seconds: float) -> Iterator[Piece]:
     """One call: Called first, then the reply, then Usage where the provider said it. Raises TryAgain or ResearcherError."""
     stream, http = None, None
+    _look_up(door)
     yield Called(door.name)
     try:
         options: dict[str, Any] = {}
         if door.api_base:
-            _look_up(door)
             client, http = client_for(door.provider, door.api_base, door.key, door.trusted)
             options = {"client": client, "api_base": door.api_base, "api_key": door.key}
         stream = litellm.completion(
@@ -114,7 +118,8 @@ def call(litellm: Any, door: Door, messages: tuple[Message, ...], timeout_second
         raise
     except Exception as error:  # litellm raises whatever it likes; nothing of it may reach a log with a key in it
         if stream is not None and _reported(stream) is not None:
-            yield _usage(litellm, door, _reported(stream), is_whole=False)
+            is_whole = getattr(stream, "received_finish_reason", None) is not None
+            yield _usage(litellm, door, _reported(stream), is_whole=is_whole)
         elif cost_nothing(error):
             yield Usage(0, 0, 0.0, model=door.name)
         raise explain(error, door.name, door.provider, door.key_name) from None
@@ -125,6 +130,8 @@ def call(litellm: Any, door: Door, messages: tuple[Message, ...], timeout_second
 
 
 def _look_up(door: Door) -> None:
+    if not door.api_base:
+        return
     parts = urlsplit(door.api_base)
     try:
         resolve(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), door.trusted)
