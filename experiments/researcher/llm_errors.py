@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,7 @@ from .base import ResearcherError
 from .redact import redact
 
 MAX_DETAIL_CHARS = 300
+CLASS_NAMES = re.compile(r"^(litellm\.)?(\w+(Error|Exception): )+(\w+Exception - )?")
 OR_THE_SWEEP = "or choose the built-in sweep on the program page."
 
 
@@ -66,9 +68,9 @@ def explain(error: Exception, model: str, provider: str, key: str = "") -> TryAg
 
 
 def detail_of(error: Exception) -> str:
-    """The error's first line, redacted and cut."""
+    """The error's first line, without the names of classes before it, redacted and cut."""
     lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
-    return lines[0][:MAX_DETAIL_CHARS].rstrip(".")
+    return (CLASS_NAMES.sub("", lines[0]) or lines[0])[:MAX_DETAIL_CHARS].rstrip(".")
 
 
 def key_name(provider: str) -> str:

@@ -145,6 +145,7 @@ def test_a_refused_key_of_ones_own_server_is_named(server: StandIn, monkeypatch:
     server.script = ["401"]
     _, error = ask_in_vain(impatient("openai/standin", server.api_base))
     assert f"Set {API_BASE_KEY} to a valid key" in str(error) and "own-0123456789" not in str(error)
+    assert "refused the key for openai/standin: Incorrect API key provided" in str(error)
 
 
 @pytest.mark.parametrize("provider", ["bedrock", "vertex_ai", "azure", "cohere"])
