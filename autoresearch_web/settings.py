@@ -66,6 +66,9 @@ BREAKER_FAILURES = env_int("AUTORESEARCH_BREAKER", 10, low=1, high=1000)  # fail
 MIN_FREE_MB = env_int("AUTORESEARCH_MIN_FREE_MB", 200, low=0, high=10**9)
 LLM_TIMEOUT_SECONDS = env_int("AUTORESEARCH_LLM_TIMEOUT", 120, low=1, high=3600)
 LLM_TRIES = env_int("AUTORESEARCH_LLM_TRIES", 5, low=1, high=100)
+LLM_PARALLEL = env_int("AUTORESEARCH_LLM_PARALLEL", 4, low=1, high=1000)  # calls at once with one key, over all runs
+LLM_HOSTS = env_list("AUTORESEARCH_LLM_HOSTS")  # that an API address may name, whatever they are
+KEYS_FILE = env_path("AUTORESEARCH_KEYS_FILE", VAR_DIR / "keys.env")
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
 SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")
 SANDBOX_READ = env_paths("AUTORESEARCH_SANDBOX_READ")  # what else a training may read

@@ -13,7 +13,7 @@ from experiments.states import LIVE, Kind, RunState, State
 from experiments.tiles import gain_percent
 
 _RUN_ORDER = [RunState.ACTIVE, RunState.PAUSED, RunState.ENDED]
-UNPRICED = Q(cost=None) & (Q(tokens_in__gt=0) | Q(tokens_out__gt=0))
+UNPRICED = Q(calls_unpriced__gt=0) | Q(cost=None) & (Q(tokens_in__gt=0) | Q(tokens_out__gt=0))
 _LIVE_ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, State.READY, State.PROPOSING]
 
 
@@ -25,7 +25,7 @@ class RunCard:
     baseline: float | None = None
     last_number: int = 0
     cost: float = 0.0  # US dollars, of what is priced
-    unpriced: int = 0  # experiments that used tokens at an unknown price
+    unpriced: int = 0  # experiments with calls whose price is not known
     now: Experiment | None = None
 
     @property

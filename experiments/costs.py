@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db.models import Q
 from django.utils import timezone
 
 from experiments.models import Run
@@ -20,6 +21,7 @@ class Row(NamedTuple):
     tokens_in: int
     tokens_out: int
     tokens_cached: int
+    calls_unpriced: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Spent:
     tokens_in: int
     tokens_out: int
     tokens_cached: int  # of tokens_in: from the provider's cache
-    unpriced: int  # experiments that used tokens at an unknown price
+    unpriced: int  # experiments with calls whose price is not known
 
     @property
     def tokens(self) -> int:
@@ -39,7 +41,7 @@ class Spent:
 
 def rows_of(run: Run) -> list[Row]:
     """Those that used an LLM, oldest first."""
-    rows = run.experiments.filter(tokens_in__gt=0).order_by("number")
+    rows = run.experiments.filter(Q(tokens_in__gt=0) | Q(calls_unpriced__gt=0)).order_by("number")
     return [Row(*values) for values in rows.values_list(*Row._fields)]
 
 
@@ -52,8 +54,9 @@ def by_model(rows: Iterable[Row]) -> list[Spent]:
     return _grouped((row.model or "not recorded", row) for row in rows)
 
 
-def is_unpriced(cost: float | None, tokens: int) -> bool:
-    return cost is None and tokens > 0
+def is_unpriced(cost: float | None, tokens: int, calls_unpriced: int) -> bool:
+    """Whether it took more money than `cost`, or nobody knows how much."""
+    return calls_unpriced > 0 or (cost is None and tokens > 0)
 
 
 def _grouped(named: Iterable[tuple[str, Row]]) -> list[Spent]:
@@ -71,5 +74,5 @@ def _sum(name: str, rows: list[Row]) -> Spent:
         tokens_in=sum(row.tokens_in for row in rows),
         tokens_out=sum(row.tokens_out for row in rows),
         tokens_cached=sum(row.tokens_cached for row in rows),
-        unpriced=sum(is_unpriced(row.cost, row.tokens_in + row.tokens_out) for row in rows),
+        unpriced=sum(is_unpriced(row.cost, row.tokens_in + row.tokens_out, row.calls_unpriced) for row in rows),
     )

@@ -24,6 +24,7 @@ from django.db.migrations.executor import MigrationExecutor
 from experiments.loop import devices, training
 from experiments.management.processes import redis_command
 from experiments.models import Program
+from experiments.researcher import keys
 from trainer import channel, launch, presets, sandbox
 from trainer.spec import ExamSpec, read_json, write_json
 
@@ -291,6 +292,11 @@ def _given_redis() -> Check:
 
 def llm_key() -> Iterator[Check]:
     names = [name for name in KEYS if os.environ.get(name)]
+    unsafe = keys.why_unsafe(Path(settings.KEYS_FILE))
+    if unsafe:
+        yield Check("LLM key", BROKEN, unsafe.partition(": run")[0], f"chmod 600 {settings.KEYS_FILE}")
+        return
+    names += [str(settings.KEYS_FILE)] if Path(settings.KEYS_FILE).exists() else []
     yield Check("LLM key", OK, ", ".join(names) if names else "none; the built-in sweep needs none")
 
 

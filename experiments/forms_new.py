@@ -105,7 +105,7 @@ class ModelForm(SettingsForm):
     """Only what a call to a model needs."""
 
     class Meta(SettingsForm.Meta):
-        fields = ["model", "api_base"]
+        fields = ["model", "api_base", "price_in", "price_out"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,6 +113,11 @@ class ModelForm(SettingsForm):
             self.fields.pop(name, None)
         self.fields["model"].required = True
         self.fields["model"].error_messages["required"] = "Enter the model first, for example openai/gpt-4.1-mini."
+
+    @property
+    def prices(self) -> tuple[float, float] | None:
+        price_in, price_out = self.cleaned_data["price_in"], self.cleaned_data["price_out"]
+        return (price_in, price_out) if price_in is not None and price_out is not None else None
 
 
 def free_name() -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from datetime import date
 from typing import Any
-from urllib.parse import urlsplit
 
 from django import forms
+from django.conf import settings
 from django.utils import timezone
 
 from experiments.models import BriefVersion, Program
+from experiments.researcher.address import ForbiddenAddress, check_address
 from experiments.states import Mode
 
 MAX_BRIEF = 200_000  # characters
@@ -94,10 +95,11 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         labels = {"researcher": "Who proposes the edits", "model": "Model", "api_base": "API address"}
         help_texts = {
             "researcher": "The sweep needs no key and tries constants of train.py one by one. An LLM reads program.md.",
-            "model": "As litellm names it: provider/model. Its key is read from the environment "
+            "model": "As litellm names it: provider/model. Its key is read from the environment or the keys file "
             "(OPENAI_API_KEY, ANTHROPIC_API_KEY, …). Not used by the sweep.",
             "api_base": "Only for a server of your own that speaks OpenAI's protocol, such as "
-            "http://127.0.0.1:11434/v1. Empty: the provider's own address.",
+            "http://127.0.0.1:11434/v1. Empty: the provider's own address. Its key, where it needs one, is "
+            "AUTORESEARCH_API_BASE_KEY: no provider's key is sent there.",
         }
 
     def clean_model(self) -> str:
@@ -108,14 +110,9 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         if not address:
             return ""
         try:
-            parts = urlsplit(address)
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            usable = False
-        if not usable or re.search(r"\s", address):
-            raise forms.ValidationError("Enter an address that begins with http:// or https://, or leave it empty.")
-        if parts.username or parts.password:
-            raise forms.ValidationError("Leave keys out of the address: it is shown on this page. Use the environment.")
+            check_address(address, settings.LLM_HOSTS)
+        except ForbiddenAddress as error:
+            raise forms.ValidationError(str(error)) from error
         return address
 
     def clean(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +14,8 @@ from experiments.models import Program
 
 DATASETS = ("stdlib", "tinystories", "climbmix")
 FOLDER = "folder:"
+MAX_FALLBACKS = 8
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,119}\Z")
 NOT_COMPARABLE = (
     "Scores from before are not comparable with those after it. Start a new run: it trains its own baseline. "
     "A run that goes on would compare new scores with its old best."
@@ -25,8 +28,22 @@ EFFECTS = {
     "grace_seconds": "Only how long is waited. Scores stay comparable; a shorter grace may end slow starts as timeouts.",
     "researcher": "The next proposal is asked of it, in running runs too. The history, the notes and the best stay.",
     "model": "The next proposal is asked of this model, in running runs too. What is being written now is finished first.",
-    "api_base": "The next proposal is sent there. The key in the environment goes along: enter only an address you trust.",
+    "api_base": "The next proposal is sent there, with your files, the notes and the history, and with "
+    "AUTORESEARCH_API_BASE_KEY if that is set. Enter only an address you trust.",
+    "fallbacks": "From the next proposal on, each of these is asked when all before it have failed. The run pauses only "
+    "when none of them answers.",
+    "price_in": "The calls from now on are counted at this price. What is counted already stays.",
+    "price_out": "The calls from now on are counted at this price. What is counted already stays.",
 }
+
+
+def _price(label: str) -> forms.FloatField:
+    wrong = "Enter US dollars from 0 to 10,000, such as 0.25, or leave it empty."
+    return forms.FloatField(
+        label=label, required=False, min_value=0, max_value=10_000,
+        help_text="Only where litellm does not know the model. Empty: its cost is shown as unknown.",
+        error_messages=dict.fromkeys(["invalid", "min_value", "max_value"], wrong),
+    )
 
 
 class _Effects(SettingsForm):
@@ -42,8 +59,40 @@ class _Effects(SettingsForm):
 
 
 class ResearcherForm(_Effects):
+    fallbacks = forms.CharField(
+        label="Fallback models",
+        required=False,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text="Asked in this order when the model above does not answer, one a line. A model of the same provider is "
+        "asked at the API address above, another one at its provider's own.",
+    )
+    price_in = _price("Price of a million tokens in, in US dollars")
+    price_out = _price("Price of a million tokens out, in US dollars")
+
     class Meta(SettingsForm.Meta):
-        fields = ["researcher", "model", "api_base"]
+        fields = ["researcher", "model", "api_base", "fallbacks", "price_in", "price_out"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["fallbacks"] = "\r\n".join(self.instance.fallbacks)
+
+    def clean_fallbacks(self) -> list[str]:
+        names = list(dict.fromkeys(line.strip() for line in self.cleaned_data["fallbacks"].splitlines() if line.strip()))
+        for name in names:
+            if not _MODEL.match(name):
+                raise forms.ValidationError(f"{name[:80]} is no name of a model. Enter one a line, as openai/gpt-4.1-mini.")
+        if len(names) > MAX_FALLBACKS:
+            raise forms.ValidationError(f"{len(names)} models are too many: at most {MAX_FALLBACKS} are asked in turn.")
+        return [name for name in names if name != self.cleaned_data.get("model")]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        prices = [data.get("price_in"), data.get("price_out")]
+        if not {"price_in", "price_out"} & self.errors.keys() and prices.count(None) == 1:
+            missing = "price_in" if prices[0] is None else "price_out"
+            self.add_error(missing, "Enter both prices, or neither: a cost from one of them would be wrong.")
+        return data
 
 
 class RecipeForm(_Effects):

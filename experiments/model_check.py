@@ -18,9 +18,10 @@ class Answer:
     words: str
 
 
-def check(model: str, api_base: str) -> Answer:
+def check(model: str, api_base: str, prices: tuple[float, float] | None = None) -> Answer:
     """What became of the call, in words for a person; an error names the next step and never holds a key."""
-    command = [sys.executable, "manage.py", "try_model", "--json", f"--api-base={api_base}", "--", model]
+    priced = [f"--price-in={prices[0]}", f"--price-out={prices[1]}"] if prices else []
+    command = [sys.executable, "manage.py", "try_model", "--json", f"--api-base={api_base}", *priced, "--", model]
     where = settings.BASE_DIR
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False, cwd=where)

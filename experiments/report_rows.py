@@ -40,6 +40,7 @@ class Row:
     cost: float | None = None
     tokens_in: int = 0
     tokens_out: int = 0
+    calls_unpriced: int = 0
     training_at: datetime | None = None
     trained_at: datetime | None = None
     finished_at: datetime | None = None

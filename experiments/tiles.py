@@ -28,6 +28,7 @@ class Row(NamedTuple):
     cost: float | None
     tokens_in: int
     tokens_out: int
+    calls_unpriced: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Tiles:
     an_hour: float | None
     idle_percent: float | None
     cost: float  # US dollars, of what is priced
-    unpriced: int  # experiments that used tokens at an unknown price
+    unpriced: int  # experiments with calls whose price is not known
     tokens: int
     ends_at: datetime | None
     ends_by: str  # experiments | deadline | cost | ""
@@ -91,7 +92,7 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
         an_hour=rate,
         idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at, turns_of(run)),
         cost=sum(row.cost or 0.0 for row in rows),
-        unpriced=sum(is_unpriced(row.cost, tokens) for row, (_, tokens) in zip(rows, paid, strict=True)),
+        unpriced=sum(is_unpriced(row.cost, tokens, row.calls_unpriced) for row, (_, tokens) in zip(rows, paid, strict=True)),
         tokens=sum(tokens for _, tokens in paid),
         ends_at=ends_at,
         ends_by=ends_by,

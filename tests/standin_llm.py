@@ -30,9 +30,11 @@ NUMBERS = re.compile(r"^ *\d+\|(?: |$)", re.M)  # before each line of a file, as
 GARBAGE = "Sure! 🙂 Have you tried turning it off and on again? <<<< SEARCH ==== {'edit': ]"
 FORBIDDEN = "IDEA: shorter exam\n\nprepare.py\n<<<<<<< SEARCH\nTIME_BUDGET\n=======\nTIME_BUDGET = 1\n>>>>>>> REPLACE\n"
 EMPTY_EDIT = "IDEA: nothing\n\ntrain.py\n<<<<<<< SEARCH\n{line}\n=======\n{line}\n>>>>>>> REPLACE\n"
+THOUGHTS = "Let me think. The learning rate may be too low: prepare.py is fixed, so train.py it is."
 STATUSES = {
     "429": "Rate limit reached",
     "500": "The server had an error",
+    "503": "The server is overloaded",
     "401": "Incorrect API key provided",
     "400": "This is a bad request",
     "404": "The model does not exist",
@@ -43,8 +45,10 @@ STATUSES = {
 class StandIn:
     """`script` is used up first, one behaviour for each request: a name, or a callable from the messages to the reply.
 
-    Names: ok, 429, 500, 401, 400, 404, refuse (closes the connection), timeout (hangs), cut (the stream just ends),
-    break (the stream ends against the protocol), garbage, forbidden (edits prepare.py), empty, empty-edit.
+    Names: ok, 429, 500, 503, 401, 400, 404, refuse (closes the connection), timeout (hangs), cut (the stream just ends),
+    break (the stream ends against the protocol), late-cut (breaks after the usage), garbage, forbidden (edits prepare.py),
+    empty, empty-edit, think (thoughts in a field of their own), think-tags (thoughts between tags in the reply),
+    think-unopened (as some templates do: only the closing tag), quota (429, no credit left), redirect (to `redirect_to`).
     """
 
     script: list[str | Answer] = field(default_factory=list)
@@ -52,12 +56,18 @@ class StandIn:
     delay_seconds: float = 0.0  # before each word
     retry_after: str = "0"
     reports_usage: bool = True
+    cached_tokens: int = 0  # said of each prompt
+    redirect_to: str = ""
     port: int = 0
     requests: list[Json] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)  # of each request, names in lower case
+    billed: list[Json] = field(default_factory=list)  # each usage that went out: the server's own count
+    busiest: int = 0  # the most calls that were under way at once
 
     def __post_init__(self) -> None:
         self._counter = itertools.count()
         self._lock = threading.Lock()
+        self._busy = 0
         self.closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler_for(self))
         self._server.daemon_threads = True
@@ -80,13 +90,19 @@ class StandIn:
     def serve(self) -> None:
         self._server.serve_forever()
 
-    def next_behaviour(self, request: Json) -> str | Answer:
+    def next_behaviour(self, request: Json, headers: dict[str, str] | None = None) -> str | Answer:
         with self._lock:
             self.requests.append(request)
+            self.headers.append(headers or {})
             if self.script:
                 return self.script.pop(0)
         _, dash, named = str(request.get("model", "")).partition("standin-")
         return named if dash else "ok"
+
+    def enter(self, by: int) -> None:
+        with self._lock:
+            self._busy += by
+            self.busiest = max(self.busiest, self._busy)
 
     def reply_to(self, behaviour: str | Answer, messages: list[Json]) -> str:
         if callable(behaviour):
@@ -152,27 +168,42 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         request: Json = json.loads(body or b"{}")
-        behaviour = self.server_state.next_behaviour(request)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        behaviour = self.server_state.next_behaviour(request, headers)
+        self.server_state.enter(1)
+        try:
+            self._behave(behaviour, request)
+        finally:
+            self.server_state.enter(-1)
+
+    def _behave(self, behaviour: str | Answer, request: Json) -> None:
         if behaviour == "refuse":
             self.close_connection = True
         elif behaviour == "timeout":
             self.server_state.closing.wait(60)
             self.close_connection = True
+        elif behaviour == "redirect":
+            self._send_json(307, {}, {"Location": self.server_state.redirect_to})
+        elif behaviour == "quota":
+            self._send_error(429, "You exceeded your current quota")
         elif isinstance(behaviour, str) and behaviour in STATUSES:
-            self._send_error(int(behaviour))
+            self._send_error(int(behaviour), STATUSES[behaviour])
         else:
             self._answer(request, behaviour)
 
     def _answer(self, request: Json, behaviour: str | Answer) -> None:
         text = self.server_state.reply_to(behaviour, request.get("messages", []))
-        usage = {"prompt_tokens": len(str(request)) // 4, "completion_tokens": len(text) // 4}
+        usage: Json = {"prompt_tokens": len(str(request)) // 4, "completion_tokens": len(text) // 4}
         usage["total_tokens"] = sum(usage.values())
+        if self.server_state.cached_tokens:
+            usage["prompt_tokens_details"] = {"cached_tokens": self.server_state.cached_tokens}
         try:
             if request.get("stream"):
                 self._stream(text, usage, behaviour)
             else:
                 message = {"role": "assistant", "content": text}
                 choice = {"index": 0, "message": message, "finish_reason": "stop"}
+                self.server_state.billed.append(usage)
                 self._send_json(200, {**_head("chat.completion"), "choices": [choice], "usage": usage})
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the reader went away
@@ -182,10 +213,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
-        if behaviour == "break":
+        if behaviour in ("break", "late-cut"):
             self.send_header("Content-Length", "1000000")
         self.end_headers()
         self.close_connection = True
+        if behaviour == "think":
+            for word in THOUGHTS.split(" "):
+                self._event(_chunk({"reasoning_content": f"{word} "}))
+        text = {"think-tags": f"<think>\n{THOUGHTS}\n</think>\n\n", "think-unopened": f"{THOUGHTS}\n</think>\n\n"}.get(
+            behaviour if isinstance(behaviour, str) else "", ""
+        ) + text  # fmt: skip
         words = re.findall(r"\S*\s*", text)
         for word in words[: len(words) // 2] if cut else words:
             if word:
@@ -195,16 +232,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._event(_chunk({}, "stop"))
         if self.server_state.reports_usage:
+            self.server_state.billed.append(usage)
             self._event({**_head("chat.completion.chunk"), "choices": [], "usage": usage})
+        if behaviour == "late-cut":
+            return
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _event(self, data: Json) -> None:
         self.wfile.write(b"data: " + json.dumps(data).encode() + b"\n\n")
         self.wfile.flush()
 
-    def _send_error(self, status: int) -> None:
-        headers = {"Retry-After": self.server_state.retry_after} if status == 429 else {}
-        text = f"{STATUSES[str(status)]} (key: {self.headers.get('Authorization', '')})"  # some servers echo the key
+    def _send_error(self, status: int, words: str) -> None:
+        headers = {"Retry-After": self.server_state.retry_after} if status in {429, 503} else {}
+        text = f"{words} (key: {self.headers.get('Authorization', '')})"  # some servers echo the key
         self._send_json(status, {"error": {"message": text, "type": "standin", "code": str(status)}}, headers)
 
     def _send_json(self, status: int, data: Json, headers: dict[str, str] | None = None) -> None:

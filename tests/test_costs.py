@@ -19,7 +19,7 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def row(hours: float = 0, model: str = "a", cost: float | None = 0.02, tokens: int = 1000) -> Row:
-    return Row(model, NOON + timedelta(hours=hours), cost, tokens, 100, 400)
+    return Row(model, NOON + timedelta(hours=hours), cost, tokens, 100, 400, int(cost is None))
 
 
 def test_by_day_and_by_model():

@@ -45,7 +45,9 @@ PURE = [  # no Django
 ONLY = {  # who alone may import it
     "git": {"experiments.loop.workspace"},
     "channels.layers": {"experiments.events"},
-    "litellm": {"experiments.researcher.llm", "experiments.researcher.llm_errors"},
+    "litellm": {
+        f"experiments.researcher.{name}" for name in ("litellm_lazily", "llm_client", "llm_errors")
+    },
     "experiments": {"experiments", "autoresearch_web"},
     "autoresearch_web": {"autoresearch_web"},
 }

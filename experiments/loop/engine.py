@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -23,6 +22,7 @@ from experiments.loop import chain, devices, judging, outage, sweeping, training
 from experiments.loop.errors import LimitReached, MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
+from experiments.loop.llm_settings import llm_settings, prices_by_hand
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
@@ -113,7 +113,8 @@ def propose(experiment_id: int) -> None:
         run, program = experiment.run, experiment.run.program
         experiment.brief = program.brief
         step = None if experiment.strategy == outage.SWEEP else sweeping.step_due(experiment)
-        researcher = step or researcher_of(program, "sweep" if experiment.strategy == outage.SWEEP else "")
+        kind = "sweep" if experiment.strategy == outage.SWEEP else ""
+        researcher: Researcher = step or researcher_of(program, kind)
         plan, parent = _what_is_due(experiment, researcher)
         with heartbeat(experiment) as lease:
             writer = ReplyWriter(experiment, lease.check)
@@ -143,8 +144,8 @@ def propose(experiment_id: int) -> None:
 def researcher_of(program: Program, kind: str = "") -> Researcher:
     """The program's researcher, or one of another kind. Raises ResearcherError where its settings do not do."""
     return choose(
-        kind or program.researcher, model=program.model, api_base=program.api_base,
-        timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
+        kind or program.researcher, model=program.model, api_base=program.api_base, fallbacks=program.fallbacks,
+        by_hand=prices_by_hand(program), shared=llm_settings(),
     )
 
 

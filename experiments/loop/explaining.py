@@ -8,10 +8,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import events
+from experiments.loop.account import Account
 from experiments.loop.engine import researcher_of
-from experiments.loop.proposing import ReplyWriter, build_context
+from experiments.loop.proposing import build_context
 from experiments.models import Experiment, Program, stream
-from experiments.researcher.base import ResearcherError, Restart, Text, Usage
+from experiments.researcher.base import Called, ResearcherError, Restart, Text, Usage
 from experiments.researcher.explain import build_question
 from experiments.states import LIVE, State, StateError
 from trainer.output import strip_controls
@@ -67,13 +68,15 @@ def _asked(experiment: Experiment, question: str) -> str:
     log = strip_controls("".join(stream.read(experiment, stream.LOG).chunks))[-LOG_TAIL:]
     past = next((one for one in context.history if one.number == experiment.number), None)
     messages = build_question(context, past, log if experiment.state == State.FAILED else "", question)
-    text, writer = "", ReplyWriter(experiment, lambda: None)
+    text, account = "", Account(experiment)
     for piece in researcher_of(experiment.run.program).reply(messages, context):
         match piece:
             case Text():
                 text += piece.text
             case Restart():
                 text = ""
+            case Called():
+                account.begin(piece)
             case Usage():
-                writer.count(piece)
+                account.settle(piece)
     return strip_controls(text).strip()

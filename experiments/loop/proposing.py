@@ -9,13 +9,26 @@ from django.db.models import F, Sum
 from django.utils import timezone
 from django.utils.timesince import timeuntil
 
+from experiments.loop.account import Account
 from experiments.loop.devices import names as device_names
 from experiments.loop.dynamics import dynamics
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Idea, Run, stream
 from experiments.models.idea import RESEARCHER
 from experiments.planning import sigma_of
-from experiments.researcher.base import Context, Crash, Past, Piece, Proposal, Researcher, Restart, Text, Usage
+from experiments.researcher.base import (
+    Called,
+    Context,
+    Crash,
+    Past,
+    Piece,
+    Proposal,
+    Researcher,
+    Restart,
+    Text,
+    Thought,
+    Usage,
+)
 from experiments.researcher.own_ideas import nearest_idea
 from experiments.researcher.strategy import Plan
 from experiments.states import Failure, State
@@ -153,41 +166,60 @@ def crash_to_repair(run: Run) -> Experiment | None:
 
 
 class ReplyWriter:
-    """Takes a reply down: into the stream `reply`, a few times a second, and as the text to be parsed."""
+    """Takes a reply down: into the streams `reply` and `thoughts`, a few times a second, and as the text to be parsed."""
 
     def __init__(self, experiment: Experiment, check: Callable[[], None]) -> None:
-        self.experiment, self.check = experiment, check
-        self.cursor = stream.cursor(experiment, stream.REPLY)
-        self.waiting, self.flushed_at = "", 0.0
+        self.check, self.account = check, Account(experiment)
+        self.reply, self.thoughts = Growing(experiment, stream.REPLY), Growing(experiment, stream.THOUGHTS)
 
     def take(self, pieces: Iterator[Piece]) -> str:
-        """All of one reply. `check` is called on the way and may raise to give up."""
+        """All of one reply. `check` is called on the way and may raise to give up: then the researcher hangs up."""
         text = ""
-        for piece in pieces:
-            self.check()
-            match piece:
-                case Text():
-                    clean = _storable(piece.text)
-                    text += clean
-                    self.write(clean)
-                case Restart():
-                    text = ""
-                    self.say(piece.why)
-                case Usage():
-                    self.count(piece)
-        self.flush()
+        try:
+            for piece in pieces:
+                if isinstance(piece, Usage):  # before anything else: it is spent
+                    self.account.settle(piece)
+                self.check()
+                match piece:
+                    case Text():
+                        clean = _storable(piece.text)
+                        text += clean
+                        self.reply.write(clean)
+                    case Thought():
+                        self.thoughts.write(_storable(piece.text))
+                    case Restart():
+                        text = ""
+                        self.say(piece.why)
+                    case Called():
+                        self.account.begin(piece)
+        finally:
+            close = getattr(pieces, "close", None)
+            if callable(close):
+                close()
+        self.reply.flush()
+        self.thoughts.flush()
         return text
-
-    def count(self, usage: Usage) -> None:
-        """Stored at once: a reply that leads to nothing has its price too."""
-        row = self.experiment
-        row.tokens_in, row.tokens_out = row.tokens_in + usage.tokens_in, row.tokens_out + usage.tokens_out
-        if usage.cost is not None:
-            row.cost = (row.cost or 0.0) + usage.cost
-        row.save(update_fields=["tokens_in", "tokens_out", "cost"])
 
     def say(self, line: str) -> None:
         """A word of ours between the researcher's."""
+        self.reply.say(line)
+        if self.thoughts.has_begun:
+            self.thoughts.say(line)
+
+
+class Growing:
+    """One text stream, written a few times a second."""
+
+    def __init__(self, experiment: Experiment, name: str) -> None:
+        self.experiment, self.name = experiment, name
+        self.cursor = stream.cursor(experiment, name)
+        self.waiting, self.flushed_at = "", 0.0
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self.cursor or self.waiting)
+
+    def say(self, line: str) -> None:
         self.write(f"\n\n[{line}]\n\n")
         self.flush()
 
@@ -199,7 +231,7 @@ class ReplyWriter:
     def flush(self) -> None:
         if self.waiting:
             end = self.cursor + len(self.waiting.encode())
-            stream.append(self.experiment, stream.REPLY, self.cursor, end, self.waiting)
+            stream.append(self.experiment, self.name, self.cursor, end, self.waiting)
             self.cursor, self.waiting, self.flushed_at = end, "", time.monotonic()
 
 

@@ -61,8 +61,10 @@ class Experiment(models.Model):
     tokens_in = models.PositiveIntegerField(default=0)
     tokens_out = models.PositiveIntegerField(default=0)
     tokens_cached = models.PositiveIntegerField(default=0)  # of tokens_in: read from the provider's cache
-    model = models.CharField(max_length=120, blank=True)  # which model answered
+    model = models.CharField(max_length=120, blank=True)  # which model answered, or was asked last
     cost = models.FloatField(null=True)  # US dollars; null: unknown or none
+    calls_uncounted = models.PositiveIntegerField(default=0)  # LLM calls whose tokens are not in the sums: "at least"
+    calls_unpriced = models.PositiveIntegerField(default=0)  # and those whose money is not in the cost
 
     explanations = models.JSONField(default=list)  # what a model said of the result when a person asked
 

@@ -1,4 +1,4 @@
-"""Streams: append-only, read by cursor. One mechanism for the curve, the log and what the LLM writes."""
+"""Streams: append-only, read by cursor. One mechanism for the curve, the log and what the LLM writes and thinks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.db import models
 from experiments import events
 from experiments.models.experiment import Experiment
 
-LOG, SERIES, REPLY = "log", "series", "reply"
-NAMES = (LOG, SERIES, REPLY)
+LOG, SERIES, REPLY, THOUGHTS = "log", "series", "reply", "thoughts"
+NAMES = (LOG, SERIES, REPLY, THOUGHTS)
 READ_LIMIT = 2_000_000  # characters in one answer; the reader asks again from `next`
 
 

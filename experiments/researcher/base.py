@@ -105,7 +105,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of the reply, in order."""
+    """A piece of the reply, in order. An empty one only gives the reader a moment to leave."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Thought:
+    """A piece of what a model thinks before it answers: shown folded, never parsed, never sent back."""
 
     text: str
 
@@ -118,13 +125,25 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class Called:
+    """A model is about to be called. What the call takes is unknown until its Usage comes, and stays so if none does."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Usage:
+    """What one call took, by the provider's own count. Several add up."""
+
     tokens_in: int
     tokens_out: int
     cost: float | None  # US dollars; None: unknown price
+    tokens_cached: int = 0  # of tokens_in: read from the provider's cache
+    model: str = ""
+    is_whole: bool = True  # False: the call broke off before the provider's last word; it took at least so much
 
 
-Piece = Text | Restart | Usage
+Piece = Text | Thought | Restart | Called | Usage
 
 
 @dataclass(frozen=True)
@@ -161,7 +180,11 @@ class Researcher(Protocol):
     label: str  # shown to people, says openly what it is
     can_repair: bool  # whether it makes sense to send it an error and ask again
     reads_prompt: bool  # whether notes and ideas reach it
-    context_tokens: int | None  # the longest prompt and reply it can take together; None: not known
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What prompt and reply may take together; None: not known, or no such limit."""
+        ...
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
         """Stream the reply. Raises ResearcherError when there is none to be had."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .base import Researcher, ResearcherError
-from .llm import LiteLLM
+from .limits import Prices
+from .llm import LiteLLM, LLMSettings
 from .sweep import Sweep
 
 
 def choose(
-    kind: str, *, model: str = "", api_base: str = "", timeout_seconds: float = 120, tries: int = 5
+    kind: str, *, model: str = "", api_base: str = "", fallbacks: Sequence[str] = (), by_hand: Prices | None = None,
+    shared: LLMSettings | None = None,
 ) -> Researcher:
-    """`kind` is sweep or litellm; timeout and tries are those of one LLM call.
+    """`kind` is sweep or litellm; the rest is for an LLM, and `shared` what holds for all of them here.
 
     Raises ResearcherError for another kind, or for litellm without a model."""
     if kind == "sweep":
@@ -18,5 +22,5 @@ def choose(
     if kind == "litellm":
         if not model:
             raise ResearcherError("No model is set for the LLM: name one on the program page, such as openai/gpt-5.")
-        return LiteLLM(model, api_base, timeout_seconds=timeout_seconds, tries=tries)
+        return LiteLLM(model, api_base, fallbacks=fallbacks, by_hand=by_hand, shared=shared)
     raise ResearcherError(f"There is no researcher called {kind!r}; choose sweep or litellm on the program page.")

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
+from .address import ForbiddenAddress
 from .base import ResearcherError
 from .redact import redact
 
 MAX_DETAIL_CHARS = 300
+CLASS_NAMES = re.compile(r"^(litellm\.)?(\w+(Error|Exception): )+(\w+Exception - )?")
 OR_THE_SWEEP = "or choose the built-in sweep on the program page."
 
 
 class TryAgain(Exception):
     """The call failed in a way that may pass. `wait_seconds`: how long the provider asked to wait, if it did."""
 
-    def __init__(self, why: str, wait_seconds: float | None = None) -> None:
+    def __init__(self, why: str, wait_seconds: float | None = None, *, is_limit: bool = False) -> None:
         super().__init__(redact(why))
         self.why = redact(why)
         self.wait_seconds = wait_seconds
+        self.is_limit = is_limit or wait_seconds is not None  # who shares the key should wait, too
 
 
-def explain(error: Exception, model: str, provider: str) -> TryAgain | ResearcherError:
-    """Sorts an exception of litellm, openai or httpx by its class and status; the text says what to do next."""
+def explain(error: Exception, model: str, provider: str, key: str = "") -> TryAgain | ResearcherError:
+    """Sorts an exception of litellm, openai or httpx by its class and status; the text says what to do next.
+
+    `key`: the variable that the key came from.
+    """
     from litellm import exceptions as known
 
+    forbidden = next((one for one in _chain(error) if isinstance(one, ForbiddenAddress)), None)
+    if forbidden is not None:
+        return ResearcherError(f"The API address is not called: {forbidden}")
+    if _status(error) in range(300, 400):
+        return ResearcherError(
+            f"The server of {model} sends its callers on to another address, which is not followed. "
+            f"Enter the address where it answers itself on the program page, {OR_THE_SWEEP}"
+        )
     if isinstance(error, known.AuthenticationError | known.PermissionDeniedError):
         return ResearcherError(
             f"{provider} refused the key for {model}: {detail_of(error)}. "
-            f"Set {key_name(provider)} to a valid key and restart, {OR_THE_SWEEP}"
+            f"Set {key or key_name(provider)} to a valid key and restart, {OR_THE_SWEEP}"
         )
     if isinstance(error, known.NotFoundError):
         return ResearcherError(
@@ -50,9 +68,9 @@ def explain(error: Exception, model: str, provider: str) -> TryAgain | Researche
 
 
 def detail_of(error: Exception) -> str:
-    """The error's first line, redacted and cut."""
+    """The error's first line, without the names of classes before it, redacted and cut."""
     lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
-    return lines[0][:MAX_DETAIL_CHARS].rstrip(".")
+    return (CLASS_NAMES.sub("", lines[0]) or lines[0])[:MAX_DETAIL_CHARS].rstrip(".")
 
 
 def key_name(provider: str) -> str:
@@ -65,7 +83,7 @@ def _rate_limited(error: Exception, model: str, provider: str) -> TryAgain | Res
         return ResearcherError(
             f"The account at {provider} has no credit left for {model}. Top it up and resume the run, {OR_THE_SWEEP}"
         )
-    return TryAgain("rate limited (429)", _retry_after(error))
+    return TryAgain("rate limited (429)", _retry_after(error), is_limit=True)
 
 
 def _passing(error: Exception) -> str:
@@ -83,15 +101,54 @@ def _passing(error: Exception) -> str:
     return f"the call failed: {detail_of(error)}"
 
 
+def cost_nothing(error: Exception) -> bool:
+    """Whether the call surely took no tokens: it reached nobody, or was answered with an error instead of a reply."""
+    import httpx
+
+    if any(isinstance(one, httpx.ConnectError | httpx.ConnectTimeout | ForbiddenAddress) for one in _chain(error)):
+        return True
+    return _status(error) is not None
+
+
+def _status(error: Exception) -> int | None:
+    """The status that a server answered with; litellm's own exceptions carry one even where nobody answered."""
+    import httpx
+    import openai
+
+    for one in _chain(error):
+        if isinstance(one, openai.APIStatusError) and not type(one).__module__.startswith("litellm"):
+            return one.status_code
+        if isinstance(one, httpx.HTTPStatusError):
+            return one.response.status_code
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and what it was made of."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def _retry_after(error: Exception) -> float | None:
-    """The Retry-After header in seconds; litellm keeps it in one of two places. A date is not read."""
+    """The Retry-After header in seconds, also where it is a date; litellm keeps it in one of two places."""
     response = getattr(error, "response", None)
     for headers in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
         value: Any = headers.get("retry-after") if headers else None
-        try:
-            seconds = float(value)
-        except (TypeError, ValueError):
-            continue
-        if seconds >= 0:
+        seconds = _seconds(str(value)) if value is not None else None
+        if seconds is not None:
             return seconds
     return None
+
+
+def _seconds(value: str) -> float | None:
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+    return seconds if 0 <= seconds < float("inf") else None

@@ -40,7 +40,7 @@ def check_model(request: HttpRequest) -> HttpResponse:
     """One short real call, so that a wrong key is found now and not at midnight."""
     form = ModelForm(request.POST)
     if form.is_valid():
-        answer = model_check.check(form.cleaned_data["model"], form.cleaned_data["api_base"])
+        answer = model_check.check(form.cleaned_data["model"], form.cleaned_data["api_base"], form.prices)
     else:
         answer = model_check.Answer(False, " ".join(str(error[0]) for error in form.errors.values()))
     return render(request, "partials/model_check.html", {"answer": answer})

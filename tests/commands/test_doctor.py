@@ -161,6 +161,17 @@ def test_a_key_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None
     assert "OPENAI_API_KEY" in check.words and "very-secret" not in check.words
 
 
+def test_a_keys_file_that_others_can_read_is_broken(settings, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    settings.KEYS_FILE = tmp_path / "keys.env"
+    settings.KEYS_FILE.write_text("OPENAI_API_KEY=sk-very-secret\n")
+    settings.KEYS_FILE.chmod(0o644)
+    (check,) = doctor.llm_key()
+    assert (check.mark, check.next_step) == (doctor.BROKEN, f"chmod 600 {settings.KEYS_FILE}")
+    settings.KEYS_FILE.chmod(0o600)
+    (check,) = doctor.llm_key()
+    assert check.mark == doctor.OK and str(settings.KEYS_FILE) in check.words and "secret" not in check.words
+
+
 def test_a_check_that_raises_is_a_broken_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def disk():  # type: ignore[no-untyped-def]
         raise OSError("no such device")

@@ -26,7 +26,7 @@ def server() -> Iterator[StandIn]:
 
 @pytest.fixture
 def run(make_script_program, loop, server, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef")
+    monkeypatch.setenv("AUTORESEARCH_API_BASE_KEY", "sk-test-0123456789abcdef")
     impatient = partial(LiteLLM, timeout_seconds=2, tries=TRIES, sleep=lambda _: None)
     monkeypatch.setattr(engine, "choose", lambda kind, *, model, api_base, **_: impatient(model, api_base))
     program = make_script_program(

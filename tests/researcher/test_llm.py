@@ -30,6 +30,7 @@ def server() -> Iterator[StandIn]:
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("AUTORESEARCH_API_BASE_KEY", KEY)  # what a server of one's own gets, and the stand-in echoes
 
 
 class Slept(list[float]):
@@ -173,6 +174,7 @@ def test_the_key_is_in_no_restart(server: StandIn) -> None:
 
     (why,) = restarts(pieces_of(llm(server)))
 
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
     assert "[redacted]" in why
     assert KEY not in why
 
@@ -211,7 +213,7 @@ def test_a_reader_who_leaves_early_hangs_up(server: StandIn) -> None:
     server.delay_seconds = 0.01
     reply = llm(server).reply(MESSAGES, CONTEXT)
 
-    next(reply)
+    next(piece for piece in reply if isinstance(piece, Text))
     reply.close()  # type: ignore[attr-defined]
 
     assert len(server.requests) == 1

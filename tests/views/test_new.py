@@ -74,8 +74,20 @@ def test_a_name_is_taken_once(signed_in):
 def test_a_model_is_tried_with_a_real_call(signed_in):
     with StandIn(answer=lambda messages: "ready") as server:
         asked = {"model": "openai/stand-in", "api_base": server.api_base}
-        assert "answered" in signed_in.post("/new/model/", asked).content.decode()
+        page = signed_in.post("/new/model/", asked).content.decode()
+        assert "answered" in page and "tokens in" in page and "No key was sent" in page
+        assert "Price unknown" in page and "Context window unknown" in page and "showed no thoughts" in page
         assert len(server.requests) == 1
+        page = signed_in.post("/new/model/", {**asked, "price_in": "2", "price_out": "8"}).content.decode()
+        assert "This call cost $0.0" in page
+
+
+def test_what_is_known_of_a_model_is_said(signed_in, monkeypatch):
+    monkeypatch.setenv("AUTORESEARCH_API_BASE_KEY", "own-0123456789")
+    with StandIn(["think"], answer=lambda messages: "ready") as server:
+        page = signed_in.post("/new/model/", {"model": "openai/gpt-4o", "api_base": server.api_base}).content.decode()
+    assert "The key works." in page and "Context window 128,000 tokens, replies up to 16,384." in page
+    assert "This call cost $0.0" in page and "It thinks before it answers." in page
 
 
 def test_a_model_that_does_not_answer_says_why(signed_in):

@@ -337,6 +337,16 @@ def test_a_program_with_its_own_metric_has_no_data_to_choose(signed_in: Client):
         ("api_base", "http://x:99999/", "http:// or https://"),
         ("api_base", "http://a b/", "http:// or https://"),
         ("api_base", "https://me:key@host/", "Leave keys out"),
+        ("api_base", "http://169.254.169.254/v1", "metadata"),
+        ("api_base", "http://0x7f000001:8000/v1", "odd spelling"),
+        ("api_base", "http://[::ffff:10.0.0.1]/v1", "hides an IPv4 address"),
+        ("fallbacks", "openai/x\r\n<script>", "is no name of a model"),
+        ("fallbacks", "two words", "is no name of a model"),
+        ("fallbacks", "\n".join(f"openai/m{n}" for n in range(9)), "at most 8"),
+        ("price_in", "-1", "US dollars from 0 to 10,000"),
+        ("price_in", "nan", "US dollars from 0 to 10,000"),
+        ("price_out", "much", "US dollars from 0 to 10,000"),
+        ("price_out", "2", "Enter both prices, or neither"),
     ],
 )
 def test_a_bad_setting_says_what_is_right_and_changes_nothing(
@@ -347,6 +357,24 @@ def test_a_bad_setting_says_what_is_right_and_changes_nothing(
     assert why in answer.content.decode()
     now = model_to_dict(Program.objects.get(pk=program.pk))
     assert now == model_to_dict(program)
+
+
+def test_fallbacks_and_prices_are_saved_and_shown_again(signed_in: Client, program: Program):
+    answer = save_researcher(
+        signed_in, program, researcher="litellm", model="openai/a", price_in="0.25", price_out="2",
+        fallbacks=" openai/b \r\n\r\nopenai/a\r\nanthropic/c-4.5\r\nopenai/b\r\n",
+    )  # fmt: skip
+    program.refresh_from_db()
+    assert answer.status_code == 302
+    assert (program.fallbacks, program.price_in, program.price_out) == (["openai/b", "anthropic/c-4.5"], 0.25, 2.0)
+    page = signed_in.get(reverse("program", args=[program.pk])).text
+    assert "openai/b\r\nanthropic/c-4.5</textarea>" in page and "Try this model" in page
+    assert "Only where litellm does not know the model" in page and 'id="effect-fallbacks"' in page
+
+
+def test_a_host_that_the_operator_has_listed_is_fine(signed_in: Client, program: Program, settings):
+    settings.LLM_HOSTS = ["169.254.1.1"]
+    assert save_researcher(signed_in, program, api_base="http://169.254.1.1:8000/v1").status_code == 302
 
 
 def test_an_llm_needs_a_model(signed_in: Client, program: Program):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from experiments.researcher.base import Message, ResearcherAway, ResearcherError, Text, Usage
+from experiments.loop.llm_settings import llm_settings
+from experiments.researcher.base import ResearcherError
+from experiments.researcher.limits import Prices
 from experiments.researcher.llm import LiteLLM
+from experiments.researcher.trial import try_model
 
-QUESTION = "Answer with the single word: ready"
+SECONDS = 30
 
 
 class Command(BaseCommand):
@@ -22,26 +25,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("model", help="as litellm names it: provider/model")
         parser.add_argument("--api-base", default="", help="the address of a server of your own")
+        parser.add_argument("--price-in", type=float, help="US dollars a million tokens, where litellm knows no price")
+        parser.add_argument("--price-out", type=float)
         parser.add_argument("--json", action="store_true", help="print one line of JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        price_in, price_out = options["price_in"], options["price_out"]
+        by_hand = Prices(price_in, price_out) if price_in is not None and price_out is not None else None
+        # a person waits: one try, and not in the queue of the runs
+        shared = replace(llm_settings(), timeout_seconds=SECONDS, tries=1, folder=None)
         try:
-            ok, words = True, ask(options["model"], options["api_base"])
-        except (ResearcherError, ResearcherAway) as error:
+            ok, words = True, try_model(LiteLLM(options["model"], options["api_base"], by_hand=by_hand, shared=shared)).words
+        except ResearcherError as error:
             ok, words = False, str(error)
         self.stdout.write(json.dumps({"ok": ok, "words": words}) if options["json"] else words)
         sys.exit(0 if ok else 1)
-
-
-def ask(model: str, api_base: str) -> str:
-    """One line on the answer. Raises ResearcherError or ResearcherAway."""
-    researcher = LiteLLM(model, api_base, timeout_seconds=30, tries=1)
-    began = time.monotonic()
-    pieces = list(researcher.reply((Message("user", QUESTION),), None))
-    seconds = time.monotonic() - began
-    text = "".join(piece.text for piece in pieces if isinstance(piece, Text)).strip()
-    usage = [piece for piece in pieces if isinstance(piece, Usage)]
-    tokens = f", {sum(u.tokens_in for u in usage)} tokens in, {sum(u.tokens_out for u in usage)} out" if usage else ""
-    costs = [u.cost for u in usage]
-    price = f", ${sum(filter(None, costs)):.6f}" if costs and None not in costs else ", price unknown"
-    return f"{model} answered {text[:40]!r} in {seconds:.1f} s{tokens}{price}."
