@@ -1,4 +1,4 @@
-"""Forwards messages of one run, or of all (home), to a signed-in browser. It receives no commands, only "are you there?"."""
+"""Forwards messages of one run, or of all (home), to a signed-in browser. It receives no commands, only pings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if self.group:
             await self.channel_layer.group_discard(self.group, self.channel_name)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Answers a ping: so a page finds out that its line is dead. Nothing else means anything; actions are POST requests."""
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002
+        """Answers a ping: so a page learns that its line is dead. Nothing else means anything; actions are POST requests."""
         if text_data == "ping":
             await self.send('{"type":"pong"}')
 

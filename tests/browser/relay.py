@@ -1,4 +1,4 @@
-"""A line between a browser and a server that a test can cut: nobody answers, nothing passes, or sockets alone are refused."""
+"""A line between a browser and a server that a test can cut: nobody answers, nothing passes, or no socket is let in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CUTS = ("closed", "silent", "no sockets")
 
 
 class Relay:
-    """`cut` ends or silences all that is open, for good, as a network that went away does; `mend` lets new connections pass."""
+    """`cut` ends or silences what is open, for good, as a network that went away does; `mend` lets new connections pass."""
 
     def __init__(self, server_port: int) -> None:
         self.server_port = server_port

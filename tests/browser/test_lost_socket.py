@@ -62,7 +62,8 @@ def test_a_line_that_is_lost_for_30_seconds_and_comes_back(here: Installation, r
             page.wait_for_function(f"{POINTS} >= {fresh.evaluate(POINTS)}", timeout=20_000)
             assert page.evaluate(IS_WHOLE), how
             expect(page.locator("#notes"), how).to_contain_text("written while away")
-            expect(page.locator("#table tbody"), how).to_have_text(fresh.locator("#table tbody").inner_text(), use_inner_text=True)
+            rows = fresh.locator("#table tbody").inner_text()
+            expect(page.locator("#table tbody"), how).to_have_text(rows, use_inner_text=True)
             before = page.evaluate(POINTS)
             page.wait_for_function(f"{POINTS} > {before}", timeout=10_000)  # and it lives on
             assert page.evaluate("window.same") is True, how
