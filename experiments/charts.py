@@ -52,7 +52,7 @@ def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better:
         "lower_is_better": lower_is_better,
         "last": max((row.number for row in tried if row.state in _SHOWN), default=0),
         "range": score_range(scores, [row.score or 0.0 for row in discarded]),
-        "whole": score_range([row.score or 0.0 for row in [*kept, *discarded, *reverted]], []),
+        "whole": whole_range([row.score or 0.0 for row in [*kept, *discarded, *reverted]]),
         "sigma": noise_sigma((row.commit, row.score or 0.0) for row in scored),
         "kept": _columns(kept, LABEL) | {"gain": _rounded(gains)},
         "discarded": _columns(thin(discarded, MOST_DISCARDS)),
@@ -109,6 +109,13 @@ def score_range(kept: Sequence[float], discarded: Sequence[float]) -> tuple[floa
         low = min(low, max(least, low - reach) if reach else least)
     pad = (high - low) * PAD or abs(high) * 0.01 or 0.01
     return low - pad, high + pad
+
+
+def whole_range(scores: Sequence[float]) -> tuple[float, float]:
+    """(low, high) with every score inside; above zero where all of them are, for the logarithm."""
+    low, high = score_range(scores, [])
+    least = min(scores, default=0.0)
+    return (max(low, least / 2), high) if least > 0 else (low, high)
 
 
 def thin(items: Sequence[T], most: int) -> Sequence[T]:

@@ -1,4 +1,4 @@
-"""Forwards messages of one run, or of all (home), to a signed-in browser. It never receives commands."""
+"""Forwards messages of one run, or of all (home), to a signed-in browser. It receives no commands, only pings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if self.group:
             await self.channel_layer.group_discard(self.group, self.channel_name)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Nothing a browser sends here means anything; actions are POST requests."""
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002
+        """Answers a ping: so a page learns that its line is dead. Nothing else means anything; actions are POST requests."""
+        if text_data == "ping":
+            await self.send('{"type":"pong"}')
 
     async def stream(self, message: dict[str, Any]) -> None:
         await self.send(json.dumps(message))

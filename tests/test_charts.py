@@ -47,6 +47,13 @@ def test_the_whole_range_holds_every_score():
     assert data["range"][1] < 2 and data["whole"][0] < 0.97 and data["whole"][1] > 3.2
 
 
+def test_the_whole_range_stays_above_zero_for_the_logarithm():
+    """Where one score is far away, it is wanted most."""
+    low, high = progress([tried(0, State.KEPT, 1.0), tried(1, State.DISCARDED, 42.0)])["whole"]
+    assert 0 < low < 1.0 and high > 42
+    assert progress([tried(0, State.KEPT, -1.0), tried(1, State.KEPT, 2.0)])["whole"][0] < -1
+
+
 @pytest.mark.parametrize(
     ("scores", "sigma"),
     [

@@ -1,5 +1,6 @@
 // The socket: hints that something changed, and new stream data. It reconnects, resyncs and says when it is away.
 const RESYNC_MS = 30000;
+const BEAT_MS = 10000;  // a line that is silent for so long leads nowhere: a lid was closed, a network went away
 const url = document.body.dataset.socket;
 const strip = document.querySelector("[data-offline]");
 let tries = 0;
@@ -32,6 +33,23 @@ function showOffline() {
 
 function connect() {
   const socket = new WebSocket(url.replace(/^\//, `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/`));
+  let asked = null;  // when; null once it has answered
+  const beat = setInterval(() => {
+    if (asked || socket.readyState === WebSocket.CONNECTING) { lost(); return; }
+    asked = new Date();
+    socket.send("ping");
+  }, BEAT_MS);
+
+  function lost() {
+    clearInterval(beat);
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    if (leaving) return;
+    awaySince ??= asked ?? new Date();
+    if (asked || tries > 0) showOffline();  // one quick reconnect goes unmentioned
+    setTimeout(connect, Math.min(500 * 2 ** tries++, 8000));
+  }
+  socket.onclose = lost;
   socket.onopen = () => {
     const back = awaySince !== null || tries > 0;
     tries = 0;
@@ -40,15 +58,10 @@ function connect() {
     if (back) resync();
   };
   socket.onmessage = ({ data }) => {
+    asked = null;
     const message = JSON.parse(data);
     if (message.type === "stream") document.dispatchEvent(new CustomEvent("live:stream", { detail: message }));
     else if (message.type === "changed") refreshSoon();
-  };
-  socket.onclose = () => {
-    if (leaving) return;
-    awaySince ??= new Date();
-    if (tries > 0) showOffline();  // one quick reconnect goes unmentioned
-    setTimeout(connect, Math.min(500 * 2 ** tries++, 8000));
   };
 }
 

@@ -49,7 +49,8 @@ addEventListener("pageshow", () => document.querySelectorAll("form[data-busy]").
 document.addEventListener("htmx:afterRequest", (event) => {
   const form = event.detail.elt;
   if (form.matches("form[data-busy]")) release(form);
-  if (event.detail.xhr.status >= 200 && event.detail.xhr.status < 300) form.closest("dialog")?.close();
+  const isDone = event.detail.xhr.status >= 200 && event.detail.xhr.status < 300;
+  if (isDone && !isRefresh(event)) form.closest("dialog")?.close();  // a GET has only brought its form up to date
 });
 
 // Errors of what a person asked for; a fragment that fails to refresh is live.js's business

@@ -1,7 +1,7 @@
 // The progress chart: loads its data, draws it again when the run moves on, zooms, and leads to the experiments.
 import { colours, draw } from "./figure.js";
 import { canLog, labels, layoutOf, noiseWords, points, traces } from "./staircase.js";
-import { onElements } from "./stream.js";
+import { PATIENCE_MS, onElements } from "./stream.js";
 
 const read = (axis) => axis.range.map((value) => (axis.type === "log" ? value : Number(value)));
 
@@ -12,11 +12,18 @@ onElements("[data-progress]", (element) => {
   let last = "";
   let log = false;
   let zoom = null;  // the ranges that somebody chose
+  let [busy, again] = [false, false];
 
-  async function load() {
-    const answer = await fetch(element.dataset.progress).catch(() => null);
+  async function load() {  // one at a time: an older answer must not come over a newer one
+    if (busy) { again = true; return; }
+    busy = true;
+    try { await fetchAndDraw(); } finally { busy = false; }
+    if (again) { again = false; load(); }
+  }
+  async function fetchAndDraw() {
+    const answer = await fetch(element.dataset.progress, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => null);
     if (!answer?.ok || answer.redirected) return;  // away, or signed out: live.js and swaps.js say so
-    const text = await answer.text();
+    const text = await answer.text().catch(() => last);  // cut off: the next refresh brings it
     if (text === last) return;
     [last, data] = [text, JSON.parse(text)];
     for (const kind of ["kept", "discarded", "reverted", "failed"]) data[kind] = points(data[kind]);

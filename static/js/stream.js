@@ -1,6 +1,7 @@
 // Readers of streams by cursor, and text that grows: <pre data-stream="log" data-experiment="7" data-limit="40000">.
 const readers = new Set();
 const READ_LIMIT = 2_000_000;  // as in models/stream.py
+export const PATIENCE_MS = 15_000;  // a line that went dead must not hold up what comes after it
 const OPEN = /\r$|\x1b(\[[0-9;:]*)?$|$/;  // half of a \r\n, or of a colour, perhaps
 const CONTROLS = /\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;  // log.js shows colours; here is plain text
 
@@ -24,7 +25,7 @@ export class Reader {
     if (this.busy) { this.again = true; return; }
     this.busy = true;
     try {
-      const answer = await fetch(`/experiments/${this.experiment}/${this.stream}?after=${this.cursor}&attempt=${this.attempt}${this.stream === "series" ? "&points=1500" : ""}${this.tail ? "&tail=1" : ""}`);
+      const answer = await fetch(`/experiments/${this.experiment}/${this.stream}?after=${this.cursor}&attempt=${this.attempt}${this.stream === "series" ? "&points=1500" : ""}${this.tail ? "&tail=1" : ""}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
       if (!answer.ok || answer.redirected) return;
       const part = await answer.json();
       if (part.attempt !== this.attempt || part.offset !== this.cursor) {

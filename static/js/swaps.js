@@ -22,3 +22,27 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (shown.get(target.id) === html) event.detail.shouldSwap = false;
   shown.set(target.id, html);
 });
+
+// A line that went dead must not hold a fragment for ever
+const PATIENCE_MS = 15_000;
+document.addEventListener("htmx:configRequest", ({ detail }) => { if (detail.verb === "get") detail.timeout = PATIENCE_MS; });
+
+// A refresh that is asked for while a fragment is on its way comes once more after it: what comes may be older than the
+// change, and htmx forgets what waits for an element that its own answer replaces.
+const onTheirWay = new Set();
+let again = false;
+
+function isOneOnItsWay() {
+  for (const element of onTheirWay) if (!element.isConnected) onTheirWay.delete(element);
+  return onTheirWay.size > 0;
+}
+document.addEventListener("htmx:beforeSend", ({ target }) => {
+  if (target.matches("[hx-trigger^='refresh']")) onTheirWay.add(target);
+});
+document.addEventListener("refresh", () => { again ||= isOneOnItsWay(); }, true);
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  onTheirWay.delete(detail.elt);
+  if (!again || isOneOnItsWay()) return;
+  again = false;
+  setTimeout(() => window.htmx.trigger(document.body, "refresh"));
+});

@@ -41,6 +41,6 @@ if (columns && search) {
   const wanted = stored();
   if (wanted !== null && wanted !== spelled() && !new URLSearchParams(location.search).has("cols")) {
     for (const input of boxes()) input.checked = wanted.split(",").includes(input.value);
-    window.htmx?.trigger(search, "submit");
+    addEventListener("DOMContentLoaded", () => window.htmx?.trigger(search, "submit"));  // before it, htmx hears nothing
   }
 }
