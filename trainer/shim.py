@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,7 @@ from trainer.sandbox import BUBBLEWRAP, LIMITS, wrap
 from trainer.spec import Result, Spec, try_lock, write_json
 
 READ_SIZE = 65536
+COUNT_SECONDS = 1.0
 TAIL_BYTES = 65536  # what is kept of the end, when the log has outgrown its cap
 
 
@@ -57,10 +59,10 @@ class CappedLog:
         self.file.write(self.tail)
 
 
-def prepare_child() -> None:
+def prepare_child(file_bytes: int) -> None:
     """Runs in the child, before the command: it dies with us, and within limits."""
     die_with_parent()
-    limit()
+    limit(file_bytes)
 
 
 class Shim:
@@ -69,6 +71,7 @@ class Shim:
         self.spec = Spec.load(workspace)
         self.channel: Channel | None = None
         self.stopped = False
+        self.count_at = 0.0
 
     def run(self) -> Result:
         signal.signal(signal.SIGTERM, self._stop)
@@ -114,16 +117,17 @@ class Shim:
         box, command = self.spec.sandbox, self.spec.command
         started = time.monotonic()
         try:
-            process = subprocess.Popen(
-                wrap(command, box) if box else command,
-                cwd=self.workspace / "src",
-                env=self.spec.env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=prepare_child,
-            )
+            with open(self.spec.stdin or os.devnull, "rb") as stdin:
+                process = subprocess.Popen(
+                    wrap(command, box) if box else command,
+                    cwd=self.workspace / "src",
+                    env=self.spec.env,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=partial(prepare_child, self.spec.file_bytes),
+                )
         except OSError as error:
             return Result("error", None, 0.0, f"The command could not be started: {error}")
         self._say_state(child=process.pid)
@@ -169,8 +173,10 @@ class Shim:
                     at_end = self._drain(pipe, log)
                     if done:
                         return "exit"
-                    if self.stopped:
+                    if self.stopped or self._is_orphan():
                         return "stopped"
+                    if self._is_crowded():
+                        return "crowded"
                     if time.monotonic() - started > self.spec.deadline_seconds:
                         return "timeout"
                     if at_end:  # it closed its output, but runs on: a closed pipe is always readable
@@ -179,6 +185,16 @@ class Shim:
                         select.select([pipe], [], [], 0.1)
             finally:
                 log.finish()
+
+    def _is_orphan(self) -> bool:
+        return self.spec.parent not in {0, os.getppid()}
+
+    def _is_crowded(self) -> bool:
+        """Looked at once a second: it reads all of /proc."""
+        if not self.spec.most_processes or time.monotonic() < self.count_at:
+            return False
+        self.count_at = time.monotonic() + COUNT_SECONDS
+        return len(self._training()) > self.spec.most_processes
 
     @staticmethod
     def _drain(pipe: int, log: CappedLog) -> bool:

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from experiments import presence
 from experiments.loop import chain, devices, judging, planning, training, verdict
+from experiments.loop.agents import agent_of
 from experiments.loop.errors import MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
@@ -28,6 +29,7 @@ from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Run
 from experiments.researcher.base import Context, Message, Proposal, Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.choose import choose
+from experiments.researcher.command import CommandResearcher
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
 from experiments.researcher.prompt import build_prompt, repair_message
 from experiments.researcher.sameness import Change, change_between
@@ -95,7 +97,7 @@ def propose(experiment_id: int) -> None:
         experiment.brief = program.brief
         researcher = choose(
             program.researcher, model=program.model, api_base=program.api_base,
-            timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES,
+            timeout_seconds=settings.LLM_TIMEOUT_SECONDS, tries=settings.LLM_TRIES, agent=agent_of(program),
         )
         plan, parent = _what_is_due(experiment, researcher)
         with heartbeat(experiment) as lease:
@@ -135,14 +137,18 @@ def _ask(
 ) -> tuple[Proposal, dict[str, str], Change]:
     """The proposal, the changed files and what changes; an edit that cannot be used goes back with the reason."""
     messages, gate = build_prompt(context), Gate(experiment, warns=researcher.can_repair)
+    repairs = EDIT_REPAIRS if researcher.can_repair else 0
+    if isinstance(researcher, CommandResearcher):
+        messages, repairs = researcher.phrase(messages, context), researcher.repairs
     _store_prompt(experiment, messages)
     if researcher.reads_prompt:
         experiment.run.notes.filter(read_by=None, text__in=context.notes).update(read_by=experiment)
-    for repairs_left in range(EDIT_REPAIRS if researcher.can_repair else 0, -1, -1):
-        text = writer.take(researcher.reply(messages, context))
-        lease.check()
+    for repairs_left in range(repairs, -1, -1):
+        text = ""
         try:
-            proposal = parse_reply(text, context.files.keys())
+            text = writer.take(researcher.reply(messages, context))
+            lease.check()
+            proposal = writer.proposal or parse_reply(text, context.files.keys())
             files = apply_edits(context.files, proposal.edits)
             if not researcher.reads_prompt:  # the sweep tries a value again on purpose, on another best
                 return proposal, files, change_between(context.files, files)

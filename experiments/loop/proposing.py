@@ -11,7 +11,20 @@ from django.utils.timesince import timeuntil
 from experiments.loop.devices import names as device_names
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Idea, Run, stream
-from experiments.researcher.base import Context, Crash, Past, Piece, Researcher, Restart, Text, Usage
+from experiments.researcher.base import (
+    Context,
+    Crash,
+    Past,
+    Piece,
+    Proposal,
+    Researcher,
+    ResearcherError,
+    Restart,
+    Shown,
+    Text,
+    Usage,
+)
+from experiments.researcher.edit_error import EditError
 from experiments.researcher.strategy import Plan
 from experiments.states import Failure, State
 from trainer.output import strip_controls
@@ -106,10 +119,18 @@ class ReplyWriter:
         self.experiment, self.check = experiment, check
         self.cursor = stream.cursor(experiment, stream.REPLY)
         self.waiting, self.flushed_at = "", 0.0
+        self.proposal: Proposal | None = None  # where the researcher gives it itself: then the text is not parsed
 
     def take(self, pieces: Iterator[Piece]) -> str:
         """All of one reply. `check` is called on the way and may raise to give up."""
-        text = ""
+        try:
+            return self._take(pieces)
+        except (ResearcherError, EditError):
+            self.flush()  # the last words before it failed
+            raise
+
+    def _take(self, pieces: Iterator[Piece]) -> str:
+        text, self.proposal = "", None
         for piece in pieces:
             self.check()
             match piece:
@@ -117,8 +138,12 @@ class ReplyWriter:
                     clean = _storable(piece.text)
                     text += clean
                     self.write(clean)
+                case Shown():
+                    self.write(_storable(piece.text))
+                case Proposal():
+                    self.proposal = piece
                 case Restart():
-                    text = ""
+                    text, self.proposal = "", None
                     self.say(piece.why)
                 case Usage():
                     self.count(piece)

@@ -85,6 +85,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A piece for people alone: it stands in the reply stream and is never parsed. "" only says that it goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Restart:
     """What came so far does not count: the call is made again. `why` is shown in the reply stream."""
 
@@ -96,9 +103,6 @@ class Usage:
     tokens_in: int
     tokens_out: int
     cost: float | None  # US dollars; None: unknown price
-
-
-Piece = Text | Restart | Usage
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,9 @@ class Proposal:
     memo: Mapping[str, Any] = field(default_factory=dict)
 
 
+Piece = Text | Shown | Restart | Usage | Proposal  # a Proposal: what is proposed stands here, not in the text
+
+
 class Researcher(Protocol):
     """Proposes the next edit. The engine parses the text; a parser's error comes back as one more user message."""
 
@@ -126,5 +133,5 @@ class Researcher(Protocol):
     reads_prompt: bool  # whether notes and ideas reach it
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
-        """Stream the reply. Raises ResearcherError when there is none to be had."""
+        """Stream the reply. Raises ResearcherError when there is none to be had, EditError when it cannot be used."""
         ...
