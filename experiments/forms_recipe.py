@@ -8,6 +8,8 @@ from typing import Any
 
 from django import forms
 
+from experiments import forms_agent
+from experiments.forms_agent import AgentFields
 from experiments.forms_program import SettingsForm
 from experiments.models import Program
 
@@ -26,6 +28,13 @@ EFFECTS = {
     "researcher": "The next proposal is asked of it, in running runs too. The history, the notes and the best stay.",
     "model": "The next proposal is asked of this model, in running runs too. What is being written now is finished first.",
     "api_base": "The next proposal is sent there. The key in the environment goes along: enter only an address you trust.",
+    "agent_command": "The next proposal starts this command, in running runs too. An agent at work is finished first.",
+    "agent_network": "The next agent is started so. With network it can send program.md, the files and the history out.",
+    "agent_seconds": "The next agent may take so long. While it works and nothing else is ready, the device waits.",
+}
+FOR = {  # fields of one researcher: shown where it is chosen
+    "model": Program.Researcher.LITELLM, "api_base": Program.Researcher.LITELLM,
+    **dict.fromkeys(forms_agent.FIELDS, Program.Researcher.COMMAND),
 }
 
 
@@ -36,14 +45,14 @@ class _Effects(SettingsForm):
         for name, field in self.fields.items():
             field.widget.attrs |= {"data-effect": f"effect-{name}"}
 
-    def rows(self) -> list[tuple[forms.BoundField, str]]:
-        """Each field with what a change of it does."""
-        return [(field, EFFECTS.get(field.name, "")) for field in self]
+    def rows(self) -> list[tuple[forms.BoundField, str, str]]:
+        """Each field with what a change of it does, and the researcher it is for ("": any)."""
+        return [(field, EFFECTS.get(field.name, ""), FOR.get(field.name, "")) for field in self]
 
 
-class ResearcherForm(_Effects):
+class ResearcherForm(AgentFields, _Effects):
     class Meta(SettingsForm.Meta):
-        fields = ["researcher", "model", "api_base"]
+        fields = ["researcher", "model", "api_base", *forms_agent.FIELDS]
 
 
 class RecipeForm(_Effects):
@@ -67,7 +76,7 @@ class RecipeForm(_Effects):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         program: Program = self.instance
-        self.initial.update(command=joined(program.command), editable="\r\n".join(program.editable))
+        self.initial.update(command=forms_agent.joined(program.command), editable="\r\n".join(program.editable))
         self.fields["command"].error_messages["required"] = "Enter the command, for example {python} train.py."
         self.fields["editable"].error_messages["required"] = "Name at least one file, for example train.py."
         if not program.has_exam:
@@ -99,8 +108,3 @@ class RecipeForm(_Effects):
         if commit:
             program.save(update_fields=list(self.fields))
         return program
-
-
-def joined(command: list[str]) -> str:
-    """A command as a person types it; {python} needs no quotes."""
-    return " ".join(part if part == "{python}" else shlex.quote(part) for part in command)

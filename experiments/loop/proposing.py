@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from django.utils import timezone
 from django.utils.timesince import timeuntil
@@ -128,6 +128,9 @@ class ReplyWriter:
         except (ResearcherError, EditError):
             self.flush()  # the last words before it failed
             raise
+        finally:  # who is not read to the end ends now: an agent would go on, and be paid
+            if isinstance(pieces, Generator):
+                pieces.close()
 
     def _take(self, pieces: Iterator[Piece]) -> str:
         text, self.proposal = "", None

@@ -10,7 +10,7 @@ from .edit_error import EditError
 from .edits import apply_edits
 from .reply import MAX_EDITS
 
-MOST_LINES = 5_000  # a longer file is sent whole: comparing its lines could take minutes
+MOST_LINES = 2_000  # a longer file is sent whole: comparing its lines could take minutes
 CONTEXTS = (1, 2, 3, 5, 8, 13, 21, 34)  # lines around a change, until they occur only once
 MAX_DIFF_CHARS = 60_000
 

@@ -88,7 +88,8 @@ class Output:
             self._count("COST_USD", result["total_cost_usd"])
             usage = result.get("usage")
             if isinstance(usage, dict):
-                self._count("TOKENS_IN", sum(_number(usage.get(name)) or 0 for name in TOKENS_IN))
+                read = [number for name in TOKENS_IN if (number := _number(usage.get(name))) is not None]
+                self._count("TOKENS_IN", sum(read) if read else None)
                 self._count("TOKENS_OUT", usage.get("output_tokens"))
             if isinstance(result.get("result"), str):
                 self.said.update(words_in(result["result"]))

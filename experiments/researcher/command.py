@@ -94,7 +94,8 @@ class CommandResearcher:
         if result is None or result.ended == "stopped":
             raise ResearcherAway("The agent's supervising process died, or was stopped with the server. It is asked again.")
         if result.ended == "error":
-            detail = result.detail.replace("AUTORESEARCH_SANDBOX_READ", "AUTORESEARCH_AGENT_READ")  # the shim's is a training's
+            # the shim speaks of trainings
+            detail = result.detail.replace("AUTORESEARCH_SANDBOX_READ", "AUTORESEARCH_AGENT_READ")
             raise ResearcherError(f"The agent could not be started: {detail}")
         if result.ended == "timeout":
             raise ResearcherAway(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from experiments.researcher import agent_folder
-from experiments.researcher.base import ResearcherAway, ResearcherError
+from experiments.researcher.base import Message, ResearcherAway, ResearcherError
 from experiments.researcher.choose import choose
 from experiments.researcher.command import CommandResearcher
 from experiments.researcher.edit_error import EditError
 from experiments.researcher.edits import apply_edits
-from experiments.researcher.prompt import build_prompt
+from experiments.researcher.prompt import build_prompt, repair_message
 from tests.researcher.agents import SCRIPTS, TRAIN, Outcome, agent, alive, ask, context
 from trainer.agent import Agent
 from trainer.sandbox import BUBBLEWRAP, level
@@ -316,7 +316,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(folders: Path) -> None:
 def test_invalid_python_goes_on_to_the_engine_which_says_the_line(folders: Path) -> None:
     outcome = ask(agent(folders, "leave.py", "invalid"))
     assert outcome.proposal is not None
-    with pytest.raises(EditError, match="train.py is no Python after the edit: line 10"):
+    with pytest.raises(EditError, match=r"train\.py is no Python after the edit: line 10"):
         apply_edits({"train.py": TRAIN}, outcome.proposal.edits)
 
 
@@ -336,9 +336,6 @@ def test_a_folder_nested_without_end_is_removed(folders: Path) -> None:
 
 @needs_bubblewrap
 def test_asked_again_it_has_the_error_and_its_edit(folders: Path) -> None:
-    from experiments.researcher.base import Message
-    from experiments.researcher.prompt import repair_message
-
     given, mine = context(), agent(folders, "repairs.py")
     messages = CommandResearcher(mine).phrase(build_prompt(given), given)
     first = ask(mine, given, messages)
@@ -346,7 +343,7 @@ def test_asked_again_it_has_the_error_and_its_edit(folders: Path) -> None:
         first.files(given)
     again = (*messages, Message("assistant", first.text), repair_message(str(error.value)))
     outcome: Outcome = ask(mine, given, again)
-    assert outcome.files(given) == {"train.py": TRAIN.replace("0.04", "0.14")}
+    assert outcome.files(given) == {"train.py": TRAIN.replace("0.04", "0.08")}
 
 
 def test_a_folder_of_a_dead_worker_is_removed_and_a_living_one_is_not(folders: Path) -> None:
@@ -362,9 +359,6 @@ def test_an_agent_dies_with_its_worker(folders: Path) -> None:
         "from pathlib import Path; from tests.researcher.agents import agent, ask\n"
         f"ask(agent(Path({str(folders)!r}), 'hang.py'))"
     )
-    import subprocess
-    import sys
-
     worker = subprocess.Popen([sys.executable, "-c", code], cwd=SCRIPTS.parents[2])
     until = time.monotonic() + 30
     while not any("sleep" in process.name() for process in alive(folders)):
