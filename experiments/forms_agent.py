@@ -8,8 +8,8 @@ from typing import Any
 from django import forms
 
 from experiments.models import Program
+from trainer.agent import joined
 
-PLACEHOLDERS = ("{python}", "{prompt_file}")
 FIELDS = ["agent_command", "agent_network", "agent_seconds"]
 LEAST_SECONDS, MOST_SECONDS = 10, 7200
 WRONG_SECONDS = f"Enter a whole number of seconds from {LEAST_SECONDS} to {MOST_SECONDS:,}."
@@ -29,7 +29,7 @@ class AgentFields(forms.Form):
     agent_network = forms.TypedChoiceField(
         label="May the agent use the network",
         required=False,
-        choices=[(False, "No: it only sees its folder"), (True, "Yes: it calls its model by itself")],
+        choices=[(False, "No: it is cut off from everything outside"), (True, "Yes: it calls its model by itself")],
         coerce=lambda value: str(value) == "True",
         help_text="With network it can send out what it sees, and reach this machine's own services. An agent that asks a "
         "model needs it, and its key: AUTORESEARCH_AGENT_ENV names the variables that it gets.",
@@ -68,8 +68,3 @@ class AgentFields(forms.Form):
             if is_asked and not data["agent_command"] and "agent_command" not in self.errors:
                 self.add_error("agent_command", "An agent needs a command: enter it, for example claude -p.")
         return data
-
-
-def joined(command: list[str]) -> str:
-    """A command as a person types it; placeholders need no quotes."""
-    return " ".join(part if part in PLACEHOLDERS else shlex.quote(part) for part in command)

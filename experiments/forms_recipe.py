@@ -12,6 +12,7 @@ from experiments import forms_agent
 from experiments.forms_agent import AgentFields
 from experiments.forms_program import SettingsForm
 from experiments.models import Program
+from trainer.agent import joined
 
 DATASETS = ("stdlib", "tinystories", "climbmix")
 FOLDER = "folder:"
@@ -76,7 +77,7 @@ class RecipeForm(_Effects):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         program: Program = self.instance
-        self.initial.update(command=forms_agent.joined(program.command), editable="\r\n".join(program.editable))
+        self.initial.update(command=joined(program.command), editable="\r\n".join(program.editable))
         self.fields["command"].error_messages["required"] = "Enter the command, for example {python} train.py."
         self.fields["editable"].error_messages["required"] = "Name at least one file, for example train.py."
         if not program.has_exam:

@@ -7,6 +7,7 @@ shim writes there (see spec.py). Unlike a training it ends with the process that
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,15 @@ PASSED = ("LANG", "LC_ALL", "TZ")  # of our environment, beside PATH and what th
 LOG_CAP_BYTES = 400_000  # of its output, beside the last 64 kB
 GRACE_SECONDS = 1.0
 FILE_BYTES = 1024**3
-MOST_PROCESSES = 1000
+MOST_PROCESSES = 400
+NICE = 10  # a training on the same processor comes first
+PLACEHOLDERS = ("{python}", "{prompt_file}")
 PLAIN_USER = "agent:x:{uid}:{gid}::{home}:/bin/sh\n"  # who asks for a name finds this one, not those of the machine
+
+
+def joined(command: Sequence[str]) -> str:
+    """A command as a person types it; placeholders need no quotes."""
+    return " ".join(part if part in PLACEHOLDERS else shlex.quote(part) for part in command)
 
 
 class AgentError(Exception):
@@ -32,7 +40,7 @@ class AgentError(Exception):
 
 @dataclass(frozen=True)
 class Agent:
-    command: Sequence[str]  # "{python}" is our interpreter, "{prompt_file}" the file with its task
+    command: Sequence[str]  # with PLACEHOLDERS: our interpreter, the file with its task
     folders: Path  # each start gets a fresh one below it
     seconds: float = 900.0
     network: bool = False
@@ -53,7 +61,8 @@ def start(agent: Agent, folder: Path, prompt: Path) -> subprocess.Popen[bytes]:
     spec = Spec(
         command=command, env=env, deadline_seconds=agent.seconds, grace_seconds=GRACE_SECONDS, log_cap_bytes=LOG_CAP_BYTES,
         device_lock=str(folder / "device.lock"), sandbox=_box(agent, folder, home) if sealed else None, stdin=str(prompt),
-        parent=os.getpid(), most_processes=MOST_PROCESSES, file_bytes=FILE_BYTES,
+        parent=os.getpid(), most_processes=MOST_PROCESSES, nice=NICE,
+        file_bytes=FILE_BYTES,
     )
     write_json(folder / "spec.json", asdict(spec))
     with (folder / "shim.log").open("ab") as errors:

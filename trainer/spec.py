@@ -47,6 +47,7 @@ class Spec:
     stdin: str = ""  # a file; "": nothing to read
     parent: int = 0  # the process that it ends with; 0: it outlives the one that started it
     most_processes: int = 0  # 0: any number
+    nice: int = 0  # how far it steps back for others on the processor
     file_bytes: int = FILE_BYTES  # one file at most
 
     @classmethod

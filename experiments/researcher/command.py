@@ -8,14 +8,13 @@ from __future__ import annotations
 import codecs
 import errno
 import os
-import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.agent import GRACE_SECONDS, Agent, AgentError, start
+from trainer.agent import GRACE_SECONDS, Agent, AgentError, joined, start
 from trainer.spec import Result, read_json
 
 from . import agent_folder
@@ -41,7 +40,7 @@ class CommandResearcher:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self.line = shlex.join(agent.command)
+        self.line = joined(agent.command)
         self.label = f"{self.line[:80]} (external agent)"
 
     def phrase(self, messages: tuple[Message, ...], context: Context) -> tuple[Message, ...]:
@@ -61,7 +60,7 @@ class CommandResearcher:
             if output.usage:
                 yield output.usage
             code = self._exit_code(_result(folder), output)
-            yield Shown(f"\n\n[It ended after {time.monotonic() - began:,.0f} s{_with(code)}]\n\n")
+            yield Shown(f"\n\n[The agent ended after {time.monotonic() - began:,.0f} s{_with(code)}]\n\n")
             yield from self._proposal(source, context, others, output, code)
 
     def _others(self, messages: tuple[Message, ...], context: Context) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from experiments.models import Experiment, Program, stream
 from experiments.states import RunState, State
 from tests.loop.conftest import look, wait_for
 from tests.researcher.agents import SCRIPTS, alive
+from trainer.agent import joined
 from trainer.sandbox import BUBBLEWRAP, level
 
 pytestmark = [
@@ -53,7 +53,7 @@ def test_an_agents_edit_is_trained_and_its_output_is_the_reply(begin, loop):
     assert (idea.tokens_in, idea.tokens_out, idea.cost) == (1200, 340, 0.0125)
     assert "-MATRIX_LR = 0.04\n+MATRIX_LR = 0.05" in idea.diff and '"search": "import time' not in idea.edits
     reply = reply_of(idea)
-    assert reply.startswith(f"[Output of an external agent: {shlex.join(run.program.agent_command)}. It runs in a sandbox")
+    assert reply.startswith(f"[Output of an external agent: {joined(run.program.agent_command)}. It runs in a sandbox")
     assert "IDEA: a higher matrix rate\n" in reply and "+MATRIX_LR = 0.05" in reply
     assert "Edit in place: train.py" in idea.prompt[0]["content"] and "SEARCH" not in idea.prompt[0]["content"]
     assert idea.moves.get(new=State.READY).by.endswith("(external agent)")
