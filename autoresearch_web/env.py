@@ -65,11 +65,30 @@ def env_path(name: str, default: Path) -> Path:
     return Path(env_text(name, str(default))).expanduser().resolve()
 
 
-def env_paths(name: str) -> list[str]:
-    """Absolute paths that exist, with the system's separator between them."""
+def env_paths(name: str, *, apart_from: Path | None = None) -> list[str]:
+    """Absolute paths that exist, with the system's separator between them; none that holds `apart_from`."""
     paths = [os.path.expanduser(part.strip()) for part in env_text(name).split(os.pathsep) if part.strip()]
     for path in paths:
         if not os.path.isabs(path) or not os.path.exists(path):
             example = os.pathsep.join(["/data", "/opt/tools"])
             raise ConfigError(f"{name}: {path!r} does not exist. Expected absolute paths, as in {name}={example}.")
+        _check_apart(name, path, apart_from)
     return paths
+
+
+def env_folder(name: str, *, apart_from: Path | None = None) -> str:
+    """The absolute path of a folder that may be written; "": none is given. Not a person's own home: that is all theirs."""
+    path = os.path.expanduser(env_text(name))
+    if not path:
+        return ""
+    if not os.path.isabs(path) or not os.path.isdir(path):
+        raise ConfigError(f"{name}={path!r}: expected the whole path of a folder that exists, as in {name}=/home/agent.")
+    if os.path.realpath(path) in {os.path.realpath(os.path.expanduser("~")), "/"}:
+        raise ConfigError(f"{name}={path!r}: it would be written to. Expected a folder of its own, not your home folder.")
+    _check_apart(name, path, apart_from)
+    return path
+
+
+def _check_apart(name: str, path: str, apart_from: Path | None) -> None:
+    if apart_from is not None and apart_from.resolve().is_relative_to(Path(path).resolve()):
+        raise ConfigError(f"{name}: {path!r} holds {apart_from}, with the database and its keys. Name a folder further in.")

@@ -13,6 +13,7 @@ from autoresearch_web.env import (
     ConfigError,
     env_bool,
     env_choice,
+    env_folder,
     env_int,
     env_list,
     env_path,
@@ -28,6 +29,7 @@ VAR_DIR.mkdir(parents=True, exist_ok=True)
 REPOS_DIR = VAR_DIR / "repos"  # one bare repository per program
 WORK_DIR = VAR_DIR / "work"  # one folder per training in progress
 DATA_DIR = env_path("AUTORESEARCH_CACHE_DIR", VAR_DIR / "data")  # corpus and tokenizer
+AGENT_DIR = VAR_DIR / "agents"  # one folder per external agent at work
 LOG_DIR = VAR_DIR / "log"
 DEVICE_DIR = VAR_DIR / "devices"  # one lock file per device
 TEMPLATE_DIR = BASE_DIR / "trainer" / "template"
@@ -72,6 +74,9 @@ KEYS_FILE = env_path("AUTORESEARCH_KEYS_FILE", VAR_DIR / "keys.env")
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
 SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")
 SANDBOX_READ = env_paths("AUTORESEARCH_SANDBOX_READ")  # what else a training may read
+AGENT_ENV = env_list("AUTORESEARCH_AGENT_ENV")  # names of our environment that an external agent gets
+AGENT_READ = env_paths("AUTORESEARCH_AGENT_READ", apart_from=VAR_DIR)  # what else it may read
+AGENT_HOME = env_folder("AUTORESEARCH_AGENT_HOME", apart_from=VAR_DIR)  # "": an empty one each time
 PRESET = env_choice("AUTORESEARCH_PRESET", "", "h100", "gpu-24gb", "gpu-8gb", "mps", "cpu")  # "": by detection
 DEMO_RESEARCHER = env_choice("AUTORESEARCH_RESEARCHER", "sweep", "litellm")
 DEMO_MODEL = env_text("AUTORESEARCH_MODEL")

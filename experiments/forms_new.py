@@ -7,6 +7,8 @@ from typing import Any
 
 from django import forms
 
+from experiments import forms_agent
+from experiments.forms_agent import AgentFields
 from experiments.forms_program import SettingsForm
 from experiments.models import Program
 from experiments.states import Mode
@@ -22,7 +24,7 @@ DATA = [
 ]
 
 
-class NewProgramForm(SettingsForm):
+class NewProgramForm(AgentFields, SettingsForm):
     """Valid: `program_fields()` and `run_options()` are what it asks for."""
 
     name = forms.CharField(max_length=80, help_text="How it is called on every page.")
@@ -46,7 +48,7 @@ class NewProgramForm(SettingsForm):
     )
 
     class Meta(SettingsForm.Meta):
-        fields = ["name", "researcher", "model", "api_base"]
+        fields = ["name", "researcher", "model", "api_base", *forms_agent.FIELDS]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

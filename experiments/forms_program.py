@@ -94,7 +94,8 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ["budget_seconds", "grace_seconds", "researcher", "model", "api_base"]
         labels = {"researcher": "Who proposes the edits", "model": "Model", "api_base": "API address"}
         help_texts = {
-            "researcher": "The sweep needs no key and tries constants of train.py one by one. An LLM reads program.md.",
+            "researcher": "The sweep needs no key and tries constants of train.py one by one. An LLM reads program.md. "
+            "An agent is a command that edits the files itself.",
             "model": "As litellm names it: provider/model. Its key is read from the environment or the keys file "
             "(OPENAI_API_KEY, ANTHROPIC_API_KEY, …). Not used by the sweep.",
             "api_base": "Only for a server of your own that speaks OpenAI's protocol, such as "

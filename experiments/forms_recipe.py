@@ -9,8 +9,11 @@ from typing import Any
 
 from django import forms
 
+from experiments import forms_agent
+from experiments.forms_agent import AgentFields
 from experiments.forms_program import SettingsForm
 from experiments.models import Program
+from trainer.agent import joined
 
 DATASETS = ("stdlib", "tinystories", "climbmix")
 FOLDER = "folder:"
@@ -34,6 +37,13 @@ EFFECTS = {
     "when none of them answers.",
     "price_in": "The calls from now on are counted at this price. What is counted already stays.",
     "price_out": "The calls from now on are counted at this price. What is counted already stays.",
+    "agent_command": "The next proposal starts this command, in running runs too. An agent at work is finished first.",
+    "agent_network": "The next agent is started so. With network it can send program.md, the files and the history out.",
+    "agent_seconds": "The next agent may take so long. While it works and nothing else is ready, the device waits.",
+}
+FOR = {  # fields of one researcher: shown where it is chosen
+    **dict.fromkeys(("model", "api_base", "fallbacks", "price_in", "price_out"), Program.Researcher.LITELLM),
+    **dict.fromkeys(forms_agent.FIELDS, Program.Researcher.COMMAND),
 }
 
 
@@ -53,12 +63,12 @@ class _Effects(SettingsForm):
         for name, field in self.fields.items():
             field.widget.attrs |= {"data-effect": f"effect-{name}"}
 
-    def rows(self) -> list[tuple[forms.BoundField, str]]:
-        """Each field with what a change of it does."""
-        return [(field, EFFECTS.get(field.name, "")) for field in self]
+    def rows(self) -> list[tuple[forms.BoundField, str, str]]:
+        """Each field with what a change of it does, and the researcher it is for ("": any)."""
+        return [(field, EFFECTS.get(field.name, ""), FOR.get(field.name, "")) for field in self]
 
 
-class ResearcherForm(_Effects):
+class ResearcherForm(AgentFields, _Effects):
     fallbacks = forms.CharField(
         label="Fallback models",
         required=False,
@@ -71,7 +81,7 @@ class ResearcherForm(_Effects):
     price_out = _price("Price of a million tokens out, in US dollars")
 
     class Meta(SettingsForm.Meta):
-        fields = ["researcher", "model", "api_base", "fallbacks", "price_in", "price_out"]
+        fields = ["researcher", "model", "api_base", "fallbacks", "price_in", "price_out", *forms_agent.FIELDS]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -148,8 +158,3 @@ class RecipeForm(_Effects):
         if commit:
             program.save(update_fields=list(self.fields))
         return program
-
-
-def joined(command: list[str]) -> str:
-    """A command as a person types it; {python} needs no quotes."""
-    return " ".join(part if part == "{python}" else shlex.quote(part) for part in command)

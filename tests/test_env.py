@@ -10,6 +10,7 @@ from autoresearch_web.env import (
     ConfigError,
     env_bool,
     env_choice,
+    env_folder,
     env_int,
     env_list,
     env_path,
@@ -117,3 +118,31 @@ def test_paths_are_absolute_and_there(given, tmp_path, monkeypatch):
 
 def test_a_bad_value_ends_the_process_without_a_traceback():
     assert issubclass(ConfigError, SystemExit)
+
+
+def test_a_folder_is_its_whole_path_or_nothing(given, tmp_path):
+    given("")
+    assert env_folder("AR_TEST") == ""
+    given(f" {tmp_path} ")
+    assert env_folder("AR_TEST", apart_from=tmp_path.parent) == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("home/agent", "whole path of a folder"), ("/no/such/folder", "whole path of a folder"), (__file__, "whole path"),
+     ("~", "not your home folder"), ("/", "not your home folder")],
+)
+def test_what_is_no_folder_to_write_to_stops_the_start(given, value, words):
+    given(value)
+    with pytest.raises(ConfigError, match=words):
+        env_folder("AR_TEST")
+
+
+@pytest.mark.parametrize("parse", [env_folder, env_paths])
+def test_a_folder_with_our_data_in_it_is_refused(given, tmp_path, parse):
+    data = tmp_path / "autoresearch" / "var"
+    data.mkdir(parents=True)
+    for path in (tmp_path, data):
+        given(str(path))
+        with pytest.raises(ConfigError, match="with the database and its keys"):
+            parse("AR_TEST", apart_from=data)

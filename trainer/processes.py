@@ -28,12 +28,12 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def limit() -> None:
+def limit(file_bytes: int = FILE_BYTES) -> None:
     """In a training, before exec: what it may use of the machine, inherited by all it starts.
 
     Never RLIMIT_AS: CUDA maps hundreds of GB. Nor RLIMIT_NPROC: it counts all threads of the user, not ours alone.
     """
-    for kind, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, FILE_BYTES), (resource.RLIMIT_NOFILE, OPEN_FILES)):
+    for kind, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, file_bytes), (resource.RLIMIT_NOFILE, OPEN_FILES)):
         hard = resource.getrlimit(kind)[1]
         limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with contextlib.suppress(ValueError, OSError):  # macOS knows lower bounds of its own

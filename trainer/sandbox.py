@@ -30,6 +30,12 @@ SYSTEM = [
 GPU_NODES = ["nvidia[0-9]*", "nvidiactl", "nvidia-uvm*", "nvidia-modeset", "nvidia-caps", "dxg", "kfd", "dri"]
 WITHOUT_PYTHONS = {"__pycache__", "site-packages", "dist-packages", "node_modules", "doc", "man", "icons", "include"}
 CANARY_SECONDS = 20.0
+# Names and certificates; of /etc/ssl not all, there are private keys beside them.
+NETWORK = [
+    *(f"/etc/{name}" for name in ("resolv.conf", "hosts", "host.conf", "nsswitch.conf", "gai.conf", "services")),
+    "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/ca-certificates", "/etc/pki/ca-trust/extracted", "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Box:
     write: list[str] = field(default_factory=list)
     hide: list[str] = field(default_factory=list)  # files and folders in what it sees that it must not: nothing is there
     devices: list[str] = field(default_factory=list)
+    instead: dict[str, str] = field(default_factory=dict)  # place inside -> our file that stands there, read-only
+    network: bool = False  # the machine's own, loopback included
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,14 @@ class Level:
 
 def wrap(command: Sequence[str], box: Box) -> list[str]:
     """The same command in a sandbox of its own. Its working directory must be in the box."""
-    seen = [*_pythons_own(), *box.read]
+    seen = [*pythons_own(), *box.read]
+    network = ["--share-net"] if box.network else []
     return [
-        shutil.which("bwrap") or "bwrap", *ISOLATION, *_system(), "--proc", "/proc", *_kernel_settings(), "--dev", "/dev",
-        "--tmpfs", "/dev/shm", "--tmpfs", "/tmp",
+        shutil.which("bwrap") or "bwrap", *ISOLATION, *network, *_system(), "--proc", "/proc", *_kernel_settings(),
+        "--dev", "/dev", "--tmpfs", "/dev/shm", "--tmpfs", "/tmp",
         *(part for node in box.devices for part in ("--dev-bind-try", node, node)),
+        *(part for path in (NETWORK if box.network else []) for part in ("--ro-bind-try", path, path)),
+        *(part for place, path in box.instead.items() for part in ("--ro-bind", path, place)),
         *(part for path in seen for part in ("--ro-bind", path, path)),
         *(part for path in _hidden(box.hide, [*SYSTEM, *seen]) for part in _cover(path)),
         *(part for path in box.write for part in ("--bind", path, path)),
@@ -75,17 +86,17 @@ def _system() -> Iterator[str]:
             yield from ("--ro-bind-try", path, path)
 
 
-def _pythons_own() -> list[str]:
+def pythons_own() -> list[str]:
     """Folders of our interpreter and its packages that the system's do not hold, the outer before the inner."""
     folders = {sys.base_prefix, sys.prefix, os.path.realpath(sys.base_prefix)}
-    return sorted(folder for folder in folders if not _is_in(folder, "/usr"))
+    return sorted(folder for folder in folders if not is_in(folder, "/usr"))
 
 
 @functools.cache
 def other_pythons() -> list[str]:
     """Other standard libraries in what every training sees: they hold the same text as ours. A second's search."""
     ours, found = os.path.realpath(sysconfig.get_path("stdlib")), set()
-    places = [path for path in (*SYSTEM, *_pythons_own()) if not path.startswith("/sys/") and not os.path.islink(path)]
+    places = [path for path in (*SYSTEM, *pythons_own()) if not path.startswith("/sys/") and not os.path.islink(path)]
     for place in places:
         for folder, names, files in os.walk(place):
             names[:] = [name for name in names if name not in WITHOUT_PYTHONS]
@@ -108,7 +119,7 @@ def _hidden(paths: Sequence[str], seen: Sequence[str]) -> list[str]:
     for root in (path for path in seen if not os.path.islink(path) or path not in SYSTEM):
         inside = os.path.realpath(root)
         for path in there:
-            if _is_in(path, inside):
+            if is_in(path, inside):
                 places.add(os.path.normpath(os.path.join(root, os.path.relpath(path, inside))))
     return sorted(places)
 
@@ -118,7 +129,7 @@ def _cover(path: str) -> list[str]:
     return ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--dev-bind", "/dev/null", path]
 
 
-def _is_in(path: str, folder: str) -> bool:
+def is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 

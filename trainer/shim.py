@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -57,10 +58,18 @@ class CappedLog:
         self.file.write(self.tail)
 
 
-def prepare_child() -> None:
+def prepare_child(file_bytes: int, nice: int) -> None:
     """Runs in the child, before the command: it dies with us, and within limits."""
     die_with_parent()
-    limit()
+    limit(file_bytes)
+    os.nice(nice)
+
+
+def tasks_of_machine() -> int:
+    """Processes and threads of all, in one short read; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+    return 0
 
 
 class Shim:
@@ -69,6 +78,7 @@ class Shim:
         self.spec = Spec.load(workspace)
         self.channel: Channel | None = None
         self.stopped = False
+        self.crowded, self.tasks_before = False, tasks_of_machine()
 
     def run(self) -> Result:
         signal.signal(signal.SIGTERM, self._stop)
@@ -114,16 +124,17 @@ class Shim:
         box, command = self.spec.sandbox, self.spec.command
         started = time.monotonic()
         try:
-            process = subprocess.Popen(
-                wrap(command, box) if box else command,
-                cwd=self.workspace / "src",
-                env=self.spec.env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=prepare_child,
-            )
+            with open(self.spec.stdin or os.devnull, "rb") as stdin:
+                process = subprocess.Popen(
+                    wrap(command, box) if box else command,
+                    cwd=self.workspace / "src",
+                    env=self.spec.env,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=partial(prepare_child, self.spec.file_bytes, self.spec.nice),
+                )
         except OSError as error:
             return Result("error", None, 0.0, f"The command could not be started: {error}")
         self._say_state(child=process.pid)
@@ -169,8 +180,10 @@ class Shim:
                     at_end = self._drain(pipe, log)
                     if done:
                         return "exit"
-                    if self.stopped:
+                    if self.stopped or self._is_orphan():
                         return "stopped"
+                    if self._is_crowded():
+                        return "crowded"
                     if time.monotonic() - started > self.spec.deadline_seconds:
                         return "timeout"
                     if at_end:  # it closed its output, but runs on: a closed pipe is always readable
@@ -179,6 +192,17 @@ class Shim:
                         select.select([pipe], [], [], 0.1)
             finally:
                 log.finish()
+
+    def _is_orphan(self) -> bool:
+        return self.spec.parent not in {0, os.getppid()}
+
+    def _is_crowded(self) -> bool:
+        """Counting reads all of /proc: it is done where the whole machine has got so many more since the start."""
+        most = self.spec.most_processes
+        if not most or tasks_of_machine() - self.tasks_before < most:
+            return False
+        self.crowded = len(self._training()) > most
+        return self.crowded
 
     @staticmethod
     def _drain(pipe: int, log: CappedLog) -> bool:
@@ -198,7 +222,9 @@ class Shim:
 
         Not SIGTERM for bwrap itself: it would end at once, and the training with it.
         """
-        if process.poll() is None:
+        if self.crowded:  # no time to ask each: they multiply
+            process.kill()
+        elif process.poll() is None:
             wrapper = {process.pid} if self.spec.sandbox else set()
             signal_all([pid for pid in self._training() if pid not in wrapper], signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from trainer.processes import FILE_BYTES
 from trainer.sandbox import Box
 
 
@@ -43,6 +44,11 @@ class Spec:
     fixed: list[str] = field(default_factory=list)  # names in src/ that must be the same at the end
     exam: ExamSpec | None = None  # None: no judge, the metric is self-reported
     sandbox: Box | None = None  # None: only limits
+    stdin: str = ""  # a file; "": nothing to read
+    parent: int = 0  # the process that it ends with; 0: it outlives the one that started it
+    most_processes: int = 0  # 0: any number
+    nice: int = 0  # how far it steps back for others on the processor
+    file_bytes: int = FILE_BYTES  # one file at most
 
     @classmethod
     def load(cls, workspace: Path) -> Spec:
@@ -53,7 +59,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Result:
-    """How it ended: exit | timeout | stopped | disk_full | error."""
+    """How it ended: exit | timeout | stopped | crowded (too many processes) | disk_full | error."""
 
     ended: str
     exit_code: int | None

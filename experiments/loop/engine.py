@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from django.db import transaction
@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from experiments import planning, presence
 from experiments.loop import chain, devices, judging, outage, sweeping, training, verdict
+from experiments.loop.agents import agent_of
 from experiments.loop.errors import LimitReached, MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
@@ -28,6 +29,7 @@ from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 from experiments.researcher.base import Context, Proposal, Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.choose import choose
+from experiments.researcher.command import CommandResearcher
 from experiments.researcher.edits import EditError, apply_edits, edits_to_json, parse_reply
 from experiments.researcher.prompt import Prompt, build_prompt
 from experiments.researcher.sameness import Change, change_between, whole_key
@@ -56,7 +58,10 @@ def stage(experiment: Experiment) -> Iterator[None]:
     except LimitReached as limit:
         _cancel(experiment, str(limit))
     except ResearcherAway as error:
-        _wait(experiment, str(error))
+        if experiment.run.program.researcher == Program.Researcher.COMMAND:  # it would be paid for once more, all night
+            _fail(experiment, Failure.RESEARCHER_ERROR, str(error))
+        else:
+            _wait(experiment, str(error))
     except ResearcherError as error:
         _fail(experiment, Failure.RESEARCHER_ERROR, str(error))
         if experiment.strategy == outage.SWEEP:
@@ -145,7 +150,7 @@ def researcher_of(program: Program, kind: str = "") -> Researcher:
     """The program's researcher, or one of another kind. Raises ResearcherError where its settings do not do."""
     return choose(
         kind or program.researcher, model=program.model, api_base=program.api_base, fallbacks=program.fallbacks,
-        by_hand=prices_by_hand(program), shared=llm_settings(),
+        by_hand=prices_by_hand(program), shared=llm_settings(), agent=agent_of(program),
     )
 
 
@@ -165,16 +170,21 @@ def _ask(
 ) -> tuple[Proposal, dict[str, str], Change]:
     """The proposal, the changed files and what changes; an edit that cannot be used goes back with the reason."""
     prompt, gate = build_prompt(context), Gate(experiment, warns=researcher.can_repair)
+    repairs = EDIT_REPAIRS if researcher.can_repair else 0
+    if isinstance(researcher, CommandResearcher):
+        prompt, repairs = replace(prompt, messages=researcher.phrase(prompt.messages, context)), researcher.repairs
     _store_prompt(experiment, prompt)
     if researcher.reads_prompt:
         experiment.run.notes.filter(read_by=None, text__in=context.notes).update(read_by=experiment)
-    for repairs_left in range(EDIT_REPAIRS if researcher.can_repair else 0, -1, -1):
+    for repairs_left in range(repairs, -1, -1):
         if spent := experiment.run.spent():
             raise LimitReached(f"{spent[1]} The researcher was not asked.")
-        text = writer.take(researcher.reply(prompt.messages, context))
-        lease.check()
+        text = ""
         try:
-            proposal = sweeping.settled(parse_reply(text, context.files.keys()), experiment, researcher, context)
+            text = writer.take(researcher.reply(prompt.messages, context))
+            lease.check()
+            proposal = writer.proposal or parse_reply(text, context.files.keys())
+            proposal = sweeping.settled(proposal, experiment, researcher, context)
             files = apply_edits(context.files, proposal.edits)
             if not researcher.reads_prompt:  # the sweep tries a value again on purpose, on another best
                 return proposal, files, change_between(context.files, files)

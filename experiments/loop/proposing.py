@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from django.db.models import F, Sum
 from django.utils import timezone
@@ -24,11 +24,14 @@ from experiments.researcher.base import (
     Piece,
     Proposal,
     Researcher,
+    ResearcherError,
     Restart,
+    Shown,
     Text,
     Thought,
     Usage,
 )
+from experiments.researcher.edit_error import EditError
 from experiments.researcher.own_ideas import nearest_idea
 from experiments.researcher.strategy import Plan
 from experiments.states import Failure, State
@@ -171,34 +174,47 @@ class ReplyWriter:
     def __init__(self, experiment: Experiment, check: Callable[[], None]) -> None:
         self.check, self.account = check, Account(experiment)
         self.reply, self.thoughts = Growing(experiment, stream.REPLY), Growing(experiment, stream.THOUGHTS)
+        self.proposal: Proposal | None = None  # where the researcher gives it itself: then the text is not parsed
 
     def take(self, pieces: Iterator[Piece]) -> str:
         """All of one reply. `check` is called on the way and may raise to give up: then the researcher hangs up."""
-        text = ""
         try:
-            for piece in pieces:
-                if isinstance(piece, Usage):  # before anything else: it is spent
-                    self.account.settle(piece)
-                self.check()
-                match piece:
-                    case Text():
-                        clean = _storable(piece.text)
-                        text += clean
-                        self.reply.write(clean)
-                    case Thought():
-                        self.thoughts.write(_storable(piece.text))
-                    case Restart():
-                        text = ""
-                        self.say(piece.why)
-                    case Called():
-                        self.account.begin(piece)
-        finally:
-            close = getattr(pieces, "close", None)
-            if callable(close):
-                close()
+            return self._take(pieces)
+        except (ResearcherError, EditError):
+            self._flush()  # the last words before it failed
+            raise
+        finally:  # who is not read to the end ends now: an agent would go on, and be paid
+            if isinstance(pieces, Generator):
+                pieces.close()
+
+    def _take(self, pieces: Iterator[Piece]) -> str:
+        text, self.proposal = "", None
+        for piece in pieces:
+            if isinstance(piece, Usage):  # before anything else: it is spent
+                self.account.settle(piece)
+            self.check()
+            match piece:
+                case Text():
+                    clean = _storable(piece.text)
+                    text += clean
+                    self.reply.write(clean)
+                case Shown():
+                    self.reply.write(_storable(piece.text))
+                case Thought():
+                    self.thoughts.write(_storable(piece.text))
+                case Proposal():
+                    self.proposal = piece
+                case Restart():
+                    text, self.proposal = "", None
+                    self.say(piece.why)
+                case Called():
+                    self.account.begin(piece)
+        self._flush()
+        return text
+
+    def _flush(self) -> None:
         self.reply.flush()
         self.thoughts.flush()
-        return text
 
     def say(self, line: str) -> None:
         """A word of ours between the researcher's."""

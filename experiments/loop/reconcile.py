@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 Enqueue = Callable[[str, int], None]  # stage name, experiment id
 Due = list[tuple[str, int]]
 MAX_ATTEMPTS = 30  # a row that was taken over so often meets a bug, not bad luck
-REPAIRABLE = frozenset({Program.Researcher.LITELLM})
+REPAIRABLE = frozenset({Program.Researcher.LITELLM, Program.Researcher.COMMAND})
 
 
 def tick(enqueue: Enqueue) -> None:

@@ -118,6 +118,13 @@ class Thought:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A piece for people alone: it stands in the reply stream and is never parsed. "" only says that it goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Restart:
     """What came so far does not count: the call is made again. `why` is shown in the reply stream."""
 
@@ -141,9 +148,6 @@ class Usage:
     tokens_cached: int = 0  # of tokens_in: read from the provider's cache
     model: str = ""
     is_whole: bool = True  # False: the call broke off before the provider's last word; it took at least so much
-
-
-Piece = Text | Thought | Restart | Called | Usage
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,10 @@ class Proposal:
     sweep: SweepOrder | None = None  # asked for instead of edits
 
 
+# A Proposal: what is proposed stands there, not in the text.
+Piece = Text | Shown | Thought | Restart | Called | Usage | Proposal
+
+
 class Researcher(Protocol):
     """Proposes the next edit. The engine parses the text; a parser's error comes back as one more user message."""
 
@@ -187,5 +195,5 @@ class Researcher(Protocol):
         ...
 
     def reply(self, messages: tuple[Message, ...], context: Context) -> Iterator[Piece]:
-        """Stream the reply. Raises ResearcherError when there is none to be had."""
+        """Stream the reply. Raises ResearcherError when there is none to be had, EditError when it cannot be used."""
         ...

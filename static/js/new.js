@@ -1,9 +1,10 @@
-// Shows a question only where the answer before it makes it one. Without this script all of them are there.
-const form = document.querySelector("[data-new]");
-
+// Shows a question only where the answer before it makes it one, or where something is wrong with it. Without this script all are there.
 function show() {
-  for (const part of form.querySelectorAll("[data-when]")) part.hidden = form.elements[part.dataset.when].value !== part.dataset.is;
+  for (const part of document.querySelectorAll("[data-when]")) {
+    const asked = part.closest("form").elements[part.dataset.when].value === part.dataset.is;
+    part.hidden = !asked && !part.querySelector(".error-text");
+  }
 }
 
-form.addEventListener("change", show);
+document.addEventListener("change", show);
 show();

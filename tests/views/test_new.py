@@ -39,6 +39,14 @@ def test_a_preset_writes_its_constants_into_the_first_commit(signed_in):
     assert "\nDEPTH = 4" in source and "\nWIDTH = 256" in source
 
 
+def test_an_agent(signed_in):
+    agent = {"agent_command": "{python} '/home/me/my agent.py'", "agent_network": "True", "agent_seconds": "300"}
+    signed_in.post(URL, {**FORM, "researcher": "command", **agent})
+    program = Program.objects.get()
+    assert program.agent_command == ["{python}", "/home/me/my agent.py"]
+    assert (program.researcher, program.agent_network, program.agent_seconds) == ("command", True, 300)
+
+
 def test_a_folder_of_ones_own(signed_in, tmp_path):
     signed_in.post(URL, {**FORM, "texts": "folder", "folder": f" {tmp_path} "})
     assert Program.objects.get().dataset == f"folder:{tmp_path}"
@@ -54,6 +62,8 @@ def test_a_folder_of_ones_own(signed_in, tmp_path):
         ({"texts": "folder", "folder": "/no/such/place"}, "There is no folder /no/such/place"),
         ({"researcher": "litellm"}, "An LLM needs a model"),
         ({"researcher": "litellm", "model": "x", "api_base": "ftp://x"}, "begins with http://"),
+        ({"researcher": "command"}, "An agent needs a command"),
+        ({"researcher": "command", "agent_command": "claude 'x"}, "Close every quote"),
         ({"max_experiments": "-3"}, "number from 1 to 100,000"),
     ],
 )

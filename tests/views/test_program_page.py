@@ -7,6 +7,7 @@ import pytest
 from django.forms import model_to_dict
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from experiments import tasks
 from experiments.forms_program import MAX_BRIEF, free_tag
@@ -291,6 +292,42 @@ def test_a_researcher_is_saved(signed_in: Client, program: Program):
     assert answer.status_code == 302
     assert (program.researcher, program.model, program.budget_seconds) == ("litellm", "openai/gpt-x", 20)
     assert program.api_base == "http://ollama:11434/v1"
+
+
+def test_an_agent_is_saved_and_shown_as_a_line(signed_in: Client, program: Program):
+    line = "claude -p --append-system-prompt 'be brief' {prompt_file}"
+    agent = {"researcher": "command", "agent_command": f" {line} ", "agent_network": "True", "agent_seconds": "600"}
+    assert save_researcher(signed_in, program, **agent).status_code == 302
+    program.refresh_from_db()
+    assert program.agent_command == ["claude", "-p", "--append-system-prompt", "be brief", "{prompt_file}"]
+    assert (program.agent_network, program.agent_seconds) == (True, 600)
+    page = signed_in.get(reverse("program", args=[program.pk])).text
+    assert f'value="{escape(line)}"' in page and '<option value="True" selected>' in page
+    assert "can send program.md, the files and the history out" in page
+
+
+def test_another_researcher_asks_nothing_of_an_agent(signed_in: Client, program: Program):
+    save_researcher(signed_in, program, researcher="command", agent_command="claude -p", agent_seconds="600")
+    assert save_researcher(signed_in, program, agent_command="claude 'x", agent_seconds="").status_code == 302
+    program.refresh_from_db()
+    assert (program.researcher, program.agent_command, program.agent_seconds) == ("sweep", ["claude", "-p"], 600)
+
+
+@pytest.mark.parametrize(
+    ("agent", "why"),
+    [
+        ({"agent_command": "  "}, "An agent needs a command: enter it, for example claude -p."),
+        ({"agent_command": "claude 'x"}, "The command cannot be read: No closing quotation. Close every quote."),
+        ({"agent_command": "x" * 2001}, "at most 2000 characters"),
+        ({"agent_command": "claude", "agent_seconds": "5"}, "seconds from 10 to 7,200"),
+        ({"agent_command": "claude", "agent_seconds": "soon"}, "seconds from 10 to 7,200"),
+        ({"agent_command": "claude", "agent_network": "perhaps"}, "not one of the available choices"),
+    ],
+)
+def test_a_bad_agent_says_what_is_right(signed_in: Client, program: Program, agent: dict[str, str], why: str):
+    answer = save_researcher(signed_in, program, researcher="command", **agent)
+    assert answer.status_code == 422 and why in answer.text
+    assert Program.objects.get(pk=program.pk).researcher == "sweep"
 
 
 def test_the_effect_of_a_change_stands_beside_the_field_and_names_the_running_runs(signed_in: Client, program: Program):
