@@ -23,7 +23,7 @@ def played(make_script_program, loop, monkeypatch, request):
     monkeypatch.setattr(settings, "BREAKER_FAILURES", 1000)
     kind: Kind = request.param
     with StandIn() as server:
-        server.next_behaviour = lambda asked: server.requests.append(asked) or kind.behave(asked["messages"])
+        server.next_behaviour = lambda asked, headers=None: server.requests.append(asked) or kind.behave(asked["messages"])
         program = make_script_program("score", researcher="litellm", model="openai/standin", api_base=server.api_base)
         monkeypatch.setattr("experiments.researcher.llm.FIRST_WAIT_SECONDS", 0.0)
         run = actions.start_run(program, "night", by="ada")

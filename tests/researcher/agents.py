@@ -56,7 +56,7 @@ class Outcome:
 
 def ask(agent: Agent, given: Context | None = None, messages: tuple[Message, ...] = ()) -> Outcome:
     given, researcher, outcome = given or context(), CommandResearcher(agent), Outcome()
-    messages = messages or researcher.phrase(build_prompt(given), given)
+    messages = messages or researcher.phrase(build_prompt(given).messages, given)
     try:
         for piece in researcher.reply(messages, given):
             match piece:

@@ -11,7 +11,7 @@ from experiments.researcher.prompt import build_prompt
 
 TRAIN = "MATRIX_LR = 0.04\nWARMDOWN_RATIO = 0.5\nDEPTH = 8\n"
 CONTEXT = Context("brief", 1, "val_bpb", True, 60, "cpu", {"train.py": TRAIN}, {"prepare.py": "F = 0.1\n"}, 0, 1.5)
-MESSAGES = build_prompt(CONTEXT)
+MESSAGES = build_prompt(CONTEXT).messages
 
 
 def impatient(model: str, api_base: str = "", **options: Any) -> LiteLLM:
