@@ -21,6 +21,7 @@ LOOKS: list[dict[str, Any]] = [
     for width in (1440, 390)
     for scheme in ("light", "dark")
 ]
+AXE = [LOOKS[0], LOOKS[1], LOOKS[3]]  # both colours wide, and a phone
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 CHARTS = "[data-progress], [data-curve], [data-overlay]"
 

@@ -20,17 +20,18 @@ HELD = {"worker": "elsewhere:1:1", "attempt": 1}
 REPLY = "Warm down later.\n\ntrain.py\n<<<<<<< SEARCH\nWARMDOWN = 0.5\n=======\nWARMDOWN = 0.65\n>>>>>>> REPLACE\n"
 LOSSES = [2.4 + 6 / (1 + step / 4) for step in range(140)]
 PAUSED = {
-    "circuit-breaker": ("circuit_breaker", "10 experiments in a row failed, the last with oom: CUDA out of memory. Mend the cause, then resume."),
+    "circuit-breaker": ("circuit_breaker", "10 experiments in a row failed, the last with oom. Mend the cause, then resume."),
     "branch-moved": ("branch_moved", "autoresearch/night-7 was moved from outside to 1a2b3c4. Adopt or restore."),
     "by-hand": ("by_hand", "Paused by hand. Resume when ready."),
 }  # fmt: skip
+LIVE = ("proposing", "reviewing", "training", "evaluating", "confirming")
 LONG = "a_very_long_name_without_a_single_place_to_break_it_" * 3
 
 
 def make() -> dict[str, str]:
     """Name -> path of the page."""
     runs = iter(seed(12, runs=10, random_seed=7, now=timezone.now()))
-    pages = {name: _live(next(runs), State(name)) for name in ("proposing", "reviewing", "training", "evaluating", "confirming")}
+    pages = {name: _live(next(runs), State(name)) for name in LIVE}
     places = {f"run-{name}": f"/runs/{row.run_id}/" for name, row in pages.items()}
     places |= {f"experiment-{name}": f"/experiments/{row.pk}/" for name, row in pages.items()}
     for name, (reason, detail) in PAUSED.items():
@@ -52,7 +53,7 @@ def _set(run: Run, **fields: Any) -> None:
 def _add(run: Run, state: State, **fields: Any) -> Experiment:
     now = timezone.now()
     if state == State.PROPOSING:
-        fields = {"description": "", "diff": "", "hypothesis": ""} | fields
+        fields = {"description": "", "diff": "", "hypothesis": "", "commit": ""} | fields
     values = {"description": "Warm down later, to a higher floor", "diff": DIFF, "commit": "1a2b3c4" + "0" * 33}
     values |= {"kind": Kind.IDEA, **HELD}
     values |= {"hypothesis": "The last two keeps came from more cooldown; the floor was tuned before them."}
@@ -70,7 +71,8 @@ def _live(run: Run, state: State) -> Experiment:
         add_text(row, "reply", REPLY)
     if state in {State.TRAINING, State.EVALUATING, State.CONFIRMING}:
         add_points(row, LOSSES)
-        add_text(row, "log", "".join(f"step {n:05d} | loss: {loss:.6f} | tok/sec: 34,000\n" for n, loss in enumerate(LOSSES)))
+        lines = (f"step {n:05d} | loss: {loss:.6f} | tok/sec: 34,000\n" for n, loss in enumerate(LOSSES))
+        add_text(row, "log", "".join(lines))
         _add(run, State.PROPOSING)
     return row
 
@@ -92,7 +94,8 @@ def _fresh(run: Run) -> Run:
     run.experiments.exclude(number=0).update(parent=None, subject=None)
     run.experiments.all().delete()
     _set(run, state=RunState.ACTIVE)
-    row = _add(run, State.TRAINING, kind=Kind.BASELINE, description="baseline", diff="", hypothesis="", training_at=timezone.now())
+    fields = {"kind": Kind.BASELINE, "description": "baseline", "diff": "", "hypothesis": "", "training_at": timezone.now()}
+    row = _add(run, State.TRAINING, **fields)
     add_points(row, LOSSES[:30])
     _add(run, State.PROPOSING)
     return run

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.looking import LOOKS, axe_at, look_at, open_page
+from tests.browser.looking import AXE, axe_at, look_at, open_page
 from tests.installation import Installation
 
 SIZES = (0, 1, 30, 1000)
@@ -34,8 +34,9 @@ for run in Run.objects.order_by("pk"):
             if first(state=state): pages[f"experiment-{state}"] = f"/experiments/{first(state=state)}/"
     if size == 30:
         brief = f"/programs/{run.program_id}/brief/"
-        pages |= {"version": f"{brief}2/", "versions": f"{brief}compare/?from=1&to=3", "one-compared": f"/compare/?e={picks[0]}"}
-        pages |= {"nothing-found": f"/runs/{run.pk}/?q=zzz", "compare-nothing-found": "/compare/?q=zzz"}
+        pages |= {"version": f"{brief}2/", "versions": f"{brief}compare/?from=1&to=3"}
+        pages |= {"one-compared": f"/compare/?e={picks[0]}", "compare-nothing-found": "/compare/?q=zzz"}
+        pages |= {"nothing-found": f"/runs/{run.pk}/?q=zzz"}
     places[size] = pages
 print(json.dumps(places))
 """
@@ -79,7 +80,7 @@ OF_ALL = ["home-all", "machines-all", "audit-all", "new", "import"]
 HEAVY = ["home-all", "run-1000", "compare-1000", "report-1000", "program-1000", "experiment-kept-1000"]
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['color_scheme']}-{look['viewport']['width']}")
+@pytest.mark.parametrize("look", AXE, ids=["light-1440", "dark-1440", "dark-390"])
 @pytest.mark.parametrize("name", [*(name for name in names() if name.endswith("-30")), *OF_ALL])
 def test_axe_finds_nothing(
     here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str, look: dict[str, Any]
