@@ -20,7 +20,7 @@ HELD = {"worker": "elsewhere:1:1", "attempt": 1}
 REPLY = "Warm down later.\n\ntrain.py\n<<<<<<< SEARCH\nWARMDOWN = 0.5\n=======\nWARMDOWN = 0.65\n>>>>>>> REPLACE\n"
 LOSSES = [2.4 + 6 / (1 + step / 4) for step in range(140)]
 PAUSED = {
-    "circuit-breaker": ("circuit_breaker", "10 experiments in a row failed, the last with oom. Mend the cause, then resume."),
+    "circuit-breaker": ("circuit_breaker", "10 experiments in a row failed, the last with oom. Mend the cause, resume."),
     "branch-moved": ("branch_moved", "autoresearch/night-7 was moved from outside to 1a2b3c4. Adopt or restore."),
     "by-hand": ("by_hand", "Paused by hand. Resume when ready."),
 }  # fmt: skip
@@ -65,7 +65,6 @@ def _add(run: Run, state: State, **fields: Any) -> Experiment:
 
 def _live(run: Run, state: State) -> Experiment:
     mode = {State.REVIEWING: Mode.APPROVE_DIFFS, State.CONFIRMING: Mode.APPROVE_KEEPS}.get(state, Mode.AUTOPILOT)
-    _set(run, state=RunState.ACTIVE, mode=mode)
     row = _add(run, state, **_fields(run, state))
     if state == State.PROPOSING:
         add_text(row, "reply", REPLY)
@@ -74,6 +73,7 @@ def _live(run: Run, state: State) -> Experiment:
         lines = (f"step {n:05d} | loss: {loss:.6f} | tok/sec: 34,000\n" for n, loss in enumerate(LOSSES))
         add_text(row, "log", "".join(lines))
         _add(run, State.PROPOSING)
+    _set(run, state=RunState.ACTIVE, mode=mode)  # last: the loop would add rows of its own
     return row
 
 
@@ -93,11 +93,11 @@ def _fresh(run: Run) -> Run:
     """Just started: the baseline trains, nothing has come out."""
     run.experiments.exclude(number=0).update(parent=None, subject=None)
     run.experiments.all().delete()
-    _set(run, state=RunState.ACTIVE)
     fields = {"kind": Kind.BASELINE, "description": "baseline", "diff": "", "hypothesis": "", "training_at": timezone.now()}
     row = _add(run, State.TRAINING, **fields)
     add_points(row, LOSSES[:30])
     _add(run, State.PROPOSING)
+    _set(run, state=RunState.ACTIVE)
     return run
 
 

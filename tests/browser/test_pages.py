@@ -50,10 +50,8 @@ def here() -> Iterator[Installation]:
 
 
 @pytest.fixture(scope="module")
-def places(here: Installation, browser: Browser, session: Any) -> dict[str, str]:
-    """Name -> path, once the empty installation has had its pictures taken."""
-    for name, path in EMPTY.items():
-        look_at(browser, session, here, f"{name}-0", path)
+def places(here: Installation) -> dict[str, str]:
+    """Name -> path."""
     for size in SIZES:
         here.manage("seed_demo", "--experiments", str(size), "--seed", str(size))
     found = json.loads(here.python(PLACES))
@@ -66,6 +64,12 @@ def names() -> list[str]:
     once = ["version-30", "versions-30", "one-compared-30", "nothing-found-30", "compare-nothing-found-30"]
     once += ["experiment-cancelled-1000", "experiment-reverted-1000", "home-all", "compare-all", "machines-all", "audit-all"]
     return [f"{kind}-{size}" for size in SIZES for kind in kinds] + once
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_installation_fits_its_window(here: Installation, browser: Browser, session: Any, name: str):
+    """Stands first: the tests below fill the installation."""
+    look_at(browser, session, here, f"{name}-0", EMPTY[name])
 
 
 @pytest.mark.parametrize("name", names())
