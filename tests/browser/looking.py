@@ -21,6 +21,8 @@ LOOKS: list[dict[str, Any]] = [
     for width in (1440, 390)
     for scheme in ("light", "dark")
 ]
+CUT_OFF = """[...document.querySelectorAll(".js-plotly-plot")].filter((chart) =>
+  chart.querySelector(".main-svg").getBoundingClientRect().height < chart.clientHeight - 2).length"""
 AXE = [LOOKS[0], LOOKS[1], LOOKS[3]]  # both colours wide, and a phone
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 CHARTS = "[data-progress], [data-curve], [data-overlay]"
@@ -58,6 +60,7 @@ def take(page: Page, name: str, look: dict[str, Any]) -> None:
     page.screenshot(path=PICTURES / f"{name}-{kind}-{width}.png", full_page=True)
     beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert beyond <= 0, f"{name} is {beyond} px wider than {width}"
+    assert page.evaluate(CUT_OFF) == 0, f"{name}: a chart is cut off below"
 
 
 def axe_at(browser: Browser, session: Any, here: Installation, path: str, look: dict[str, Any], status: int = 200) -> None:

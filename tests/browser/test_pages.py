@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.looking import AXE, axe_at, look_at, open_page
+from tests.browser.looking import AXE, axe_at, look_at, open_page, take
 from tests.installation import Installation
 
 SIZES = (0, 1, 30, 1000)
@@ -78,6 +78,18 @@ def test_it_fits_its_window(here: Installation, browser: Browser, session: Any, 
         assert name.endswith(("-0", "-1")), f"the data set has no {name}"
         return
     look_at(browser, session, here, name, places[name])
+
+
+def test_the_report_on_paper(here: Installation, browser: Browser, session: Any, places: dict[str, str]):
+    look = {"color_scheme": "dark", "viewport": {"width": 720, "height": 1000}}
+    context = browser.new_context(storage_state=session, **look)
+    page = context.new_page()
+    open_page(page, here.url + places["report-30"])
+    page.emulate_media(media="print")
+    take(page, "report-30-paper", look)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", "paper is white"
+    assert not page.locator(".top, .tools").filter(visible=True).count(), "paper has nothing to press"
+    context.close()
 
 
 OF_ALL = ["home-all", "machines-all", "audit-all", "new", "import"]

@@ -55,6 +55,32 @@ def test_it_fits_the_smallest_phone_and_forced_colours(
     look_at(browser, session, here, name, places[name], looks=[SMALL, FORCED])
 
 
+TOPS = "(names) => names.map((name) => document.querySelector(name).getBoundingClientRect().top)"
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("experiment-reviewing", "#head", "#changes"),
+        ("experiment-reviewing", "#changes", "#curve"),
+        ("run-reviewing", "#activity", ".progress-card"),
+        ("run-training", ".progress-card", "#activity"),
+        ("run-training", ".progress-card", "#notes"),
+    ],
+)
+def test_what_matters_stands_first(
+    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str, first: str, second: str,
+    width: int,
+):
+    context = browser.new_context(storage_state=session, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    page.goto(here.url + places[name])
+    above, below = page.evaluate(TOPS, [first, second])
+    context.close()
+    assert above < below, f"{second} stands above {first}"
+
+
 @pytest.mark.parametrize(
     ("name", "path", "status"), [("sign-in", "/sign-in/", 200), ("sign-in-refused", "/sign-in/MQ/old-token/", 403)]
 )
