@@ -42,16 +42,16 @@ COLUMNS = (
     Column("state", "State", "state", number=False, narrow=True),
     Column("idea", "Idea", "description", number=False, narrow=True),
     Column("score", "score", "score", narrow=True),
-    Column("delta", "vs parent", "difference"),
-    Column("lines", "lines", "lines", down=True),
+    Column("delta", "Vs parent", "difference"),
+    Column("lines", "Lines", "lines", down=True),
     Column("memory", "GB", "summary__peak_vram_mb", down=True),
-    Column("kind", "kind", "kind", number=False),
-    Column("commit", "commit", "commit"),
-    Column("seconds", "trained", "summary__training_seconds", shown=False, down=True),
-    Column("steps", "steps", "summary__num_steps", shown=False, down=True),
+    Column("kind", "Kind", "kind", number=False),
+    Column("commit", "Commit", "commit"),
+    Column("seconds", "Trained", "summary__training_seconds", shown=False, down=True),
+    Column("steps", "Steps", "summary__num_steps", shown=False, down=True),
     Column("tokens", "LLM tokens", "tokens", shown=False, down=True),
     Column("cost", "LLM cost", "cost", shown=False, down=True),
-    Column("ended", "ended", "finished_at", shown=False, down=True),
+    Column("ended", "Ended", "finished_at", shown=False, down=True),
 )
 ALWAYS = {"number", "state", "idea"}
 BY_KEY = {column.key: column for column in COLUMNS}

@@ -1,10 +1,12 @@
 // Which keeps of the progress chart get their words beside them: the best and the largest gains first, none over another.
-const FONT = "11.5px";  // as in progress.js
-const LINE = 16;
+const FONT = "12px";  // as in staircase.js
+const LINE = 17;
 const MOST = 14;
+const FEW = 3;
 const LIFTS = [0, 18, 36, 54, 72, 96];
 
-/** Labels {number, score, text, lift}: none hits another, its line, a keep or the edges; `lift` px off its point. */
+/** Labels {number, score, text, lift, over}: none hits another, its line, a keep or the edges; `lift` px off its point.
+ * Few find a place where the discarded crowd: the first FEW may then stand over those (`over`). */
 export function place(data, layout, element, log) {
   const narrow = element.clientWidth < 560;
   const { l, r, t, b } = layout.margin;
@@ -18,15 +20,14 @@ export function place(data, layout, element, log) {
   const shown = (point) => { const { x, y } = at(point); return x >= 0 && x <= width && y >= 0 && y <= height; };
   const around = (point, size) => { const { x, y } = at(point); return { left: x - size, right: x + size, top: y - size, bottom: y + size, point }; };
   const keeps = data.kept.map((point) => around(point, 6));
-  const others = data.discarded.map((point) => around(point, 4));
+  const others = [...data.discarded, ...data.reverted].map((point) => around(point, 4));
   const taken = [];
   const placed = [];
   const hit = (a, c) => a.left < c.right && c.left < a.right && a.top < c.bottom && c.top < a.bottom;
   const best = data.kept.at(-1);
   const order = data.kept.slice(1).filter(shown).sort((p, q) => (q === best) - (p === best) || Math.abs(q.gain) - Math.abs(p.gain)).slice(0, 120);
 
-  for (const point of order) {
-    if (placed.length >= (narrow ? 5 : MOST)) break;
+  const put = (point, over) => {
     const dot = at(point);
     const letter = widthOf(point.text) / (point.text.length || 1);
     const wanted = Math.min(narrow ? 24 : 34, point.text.length);
@@ -41,12 +42,14 @@ export function place(data, layout, element, log) {
       if (box.top < 0 || box.bottom > height || box.left < 0) continue;
       if (taken.some((other) => hit(box, other) || (lift && hit(line, other)))) continue;
       if (keeps.some((keep) => keep.point !== point && (hit(box, keep) || (lift && hit(line, keep))))) continue;
-      if (others.some((other) => hit(box, other))) continue;
+      if (!over && others.some((other) => hit(box, other))) continue;
       taken.push(box, ...(lift ? [line] : []));
-      placed.push({ number: point.number, score: point.score, text, lift: -up * lift, leftwards });
-      break;
+      placed.push({ number: point.number, score: point.score, text, lift: -up * lift, leftwards, over });
+      return;
     }
-  }
+  };
+  for (const point of order) if (placed.length < (narrow ? 5 : MOST)) put(point, false);
+  for (const point of order.filter(({ number }) => !placed.some((label) => label.number === number))) if (placed.length < FEW) put(point, true);
   return placed;
 }
 

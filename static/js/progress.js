@@ -1,6 +1,6 @@
 // The progress chart: loads its data, draws it again when the run moves on, zooms, and leads to the experiments.
 import { colours, draw } from "./figure.js";
-import { canLog, labels, layoutOf, noiseWords, points, traces } from "./staircase.js";
+import { canLog, hasAny, labels, layoutOf, tickFormat, noiseWords, points, traces } from "./staircase.js";
 import { PATIENCE_MS, onElements } from "./stream.js";
 
 const read = (axis) => axis.range.map((value) => (axis.type === "log" ? value : Number(value)));
@@ -38,7 +38,7 @@ onElements("[data-progress]", (element) => {
     if (fresh) listen();
     [scale.hidden, reset.hidden] = [!canLog(data), !zoom];
     noise.textContent = noiseWords(data);
-    for (const part of card.querySelectorAll("[data-with-noise]")) part.hidden = data.sigma === null;
+    for (const part of card.querySelectorAll("[data-shows]")) part.hidden = !hasAny(data, part.dataset.shows, log);
     for (const button of scale.children) button.setAttribute("aria-pressed", String((button.value === "log") === log));
     element.dataset.drawn = String(Math.round(performance.now()));
   }
@@ -53,7 +53,7 @@ onElements("[data-progress]", (element) => {
       if (!Object.keys(changed).some((key) => /^[xy]axis\.range/.test(key))) return;
       zoom = { x: read(element.layout.xaxis), y: read(element.layout.yaxis) };
       reset.hidden = false;
-      window.Plotly.relayout(element, { annotations: labels(data, element.layout, element, log, colours()) });
+      window.Plotly.relayout(element, { annotations: labels(data, element.layout, element, log, colours()), "yaxis.tickformat": tickFormat(zoom.y, log) });
     });
   }
   reset.addEventListener("click", unzoom);

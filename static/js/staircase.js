@@ -19,6 +19,15 @@ const hover = (point, metric) => {
 
 /** The range shown, in the units of the axis: the logarithm has room for every score. */
 export const rangeOf = (data, log) => (log ? data.whole.map(Math.log10) : data.range);
+/** Whether the legend needs this line. */
+export function hasAny(data, what, log) {
+  if (what === "noise") return data.sigma !== null;
+  const [low, high] = log ? data.whole : data.range;
+  return what === "outside" ? [...data.kept, ...data.discarded, ...data.reverted].some(({ score }) => score > high || score < low) : data[what].length > 0;
+}
+
+/** As many digits on every line as the lines need to differ. */
+export const tickFormat = ([low, high], log) => (log ? ".4~f" : `.${Math.min(6, Math.max(0, Math.ceil(-Math.log10((high - low) / 8))))}f`);
 export const canLog = (data) => data.whole[0] > 0;
 
 export function traces(data, c, log) {
@@ -56,9 +65,9 @@ export function layoutOf(data, c, element, log, zoom) {
   const layout = baseLayout(c, {
     uirevision: false, margin: { l: narrow ? 48 : 60, r: 22, t: 6, b: 32 },
     xaxis: { range: zoom?.x ?? [-span * 0.012 - 0.3, span * 1.012 + 0.3], anchor: "y2", tickprefix: "#", tickformat: "d", ...(span <= 10 && !zoom ? { dtick: 1 } : { nticks: narrow ? 5 : 10 }) },
-    yaxis: { type: log ? "log" : "linear", range: zoom?.y ?? rangeOf(data, log), domain: [STRIP, 1], nticks: narrow ? 5 : 8, tickformat: ".4~f" },
+    yaxis: { type: log ? "log" : "linear", range: zoom?.y ?? rangeOf(data, log), domain: [STRIP, 1], nticks: narrow ? 5 : 8, tickformat: tickFormat(zoom?.y ?? rangeOf(data, log), log) },
   });
-  layout.yaxis2 = { domain: [0, STRIP * 0.7], range: [-1, 1], fixedrange: true, showgrid: false, zeroline: false, tickvals: [0], ticktext: [data.failed.length ? "failed" : ""], tickfont: { color: c.dim, size: 11 } };
+  layout.yaxis2 = { domain: [0, STRIP * 0.7], range: [-1, 1], fixedrange: true, showgrid: false, zeroline: false, tickvals: [0], ticktext: [data.failed.length ? "failed" : ""], tickfont: { color: c.dim, size: 12 } };
   layout.shapes = first ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: first.score, y1: first.score, line: { color: c.faint, width: 1, dash: "dot" }, layer: "below" }] : [];
   layout.annotations = labels(data, layout, element, log, c);
   return layout;
@@ -68,13 +77,13 @@ export function layoutOf(data, c, element, log, zoom) {
 export function labels(data, layout, element, log, c) {
   const up = data.lower_is_better ? 1 : -1;
   return place(data, layout, element, log).map((label) => ({
-    x: label.number, y: log ? Math.log10(label.score) : label.score, text: plain(label.text, 200), font: { size: 11.5, color: c.ink }, xanchor: label.leftwards ? "right" : "left", yanchor: up > 0 ? "bottom" : "top",
-    showarrow: true, arrowhead: 0, arrowwidth: 1, arrowcolor: label.lift ? c.faint : "rgba(0,0,0,0)", standoff: 6, ax: label.leftwards ? -2 : 2, ay: -label.lift - up * 4, borderpad: 0, captureevents: false,
+    x: label.number, y: log ? Math.log10(label.score) : label.score, text: plain(label.text, 200), font: { size: 12, color: c.ink }, xanchor: label.leftwards ? "right" : "left", yanchor: up > 0 ? "bottom" : "top",
+    showarrow: true, arrowhead: 0, arrowwidth: 1, arrowcolor: label.lift ? c.faint : "rgba(0,0,0,0)", standoff: 6, ax: label.leftwards ? -2 : 2, ay: -label.lift - up * 4, borderpad: 0, captureevents: false, bgcolor: label.over ? `${c.card}d0` : "rgba(0,0,0,0)",
   }));
 }
 
 export function noiseWords(data) {
   const few = data.left_out ? ` ${data.left_out.toLocaleString("en")} of the discarded are not drawn.` : "";
-  if (data.sigma === null) return `How large the noise is is not known yet: three scores of one commit (repeats of it with other seeds) draw the band in which a gain may be luck.${few}`;
+  if (data.sigma === null) return `The noise is not measured yet: three scores of one commit (repeats of it with other seeds) draw the band in which a gain may be luck.${few}`;
   return `Shaded: ±${(SIGMAS * data.sigma).toPrecision(2)} round the best, two sigma of the same commit's scores. A gain within it may be luck.${few}`;
 }

@@ -8,6 +8,13 @@ function bare(html) {
   return spelled.innerHTML.replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "").trim();
 }
 
+// A list that has changed stays where it was scrolled to
+const tops = new Map();
+document.addEventListener("htmx:afterSwap", () => {
+  for (const [id, top] of tops) { const list = document.getElementById(id); if (list) list.scrollTop = top; }
+  tops.clear();
+});
+
 for (const element of document.querySelectorAll("[hx-trigger^='refresh']")) shown.set(element.id, bare(element.outerHTML));
 
 document.addEventListener("htmx:beforeSwap", (event) => {
@@ -21,6 +28,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const html = bare(xhr.responseText);
   if (shown.get(target.id) === html) event.detail.shouldSwap = false;
   shown.set(target.id, html);
+  for (const list of event.detail.shouldSwap ? [target, ...target.querySelectorAll("[data-scrolls]")] : []) tops.set(list.id, list.scrollTop);
 });
 
 // A line that went dead must not hold a fragment for ever

@@ -7,21 +7,16 @@ The pictures are for people: light and dark, wide and phone. The tests ask that 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
-from tests.installation import ROOT, Installation
+from tests.browser.looking import AXE, axe_at, look_at, open_page, take
+from tests.installation import Installation
 
-PICTURES = Path(os.environ.get("AUTORESEARCH_PICTURES", ROOT / "var" / "pictures"))
 SIZES = (0, 1, 30, 1000)
-LOOKS = [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390)]
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 MOST_BYTES = 500_000
 PLACES = """
 import json
@@ -35,8 +30,13 @@ for run in Run.objects.order_by("pk"):
     pages = {"run": f"/runs/{run.pk}/", "report": f"/runs/{run.pk}/report/", "program": f"/programs/{run.program_id}/"}
     if size:
         pages["compare"] = "/compare/?e=" + ",".join(map(str, picks))
-        for state in ("kept", "discarded", "failed"):
+        for state in ("kept", "discarded", "failed", "cancelled", "reverted"):
             if first(state=state): pages[f"experiment-{state}"] = f"/experiments/{first(state=state)}/"
+    if size == 30:
+        brief = f"/programs/{run.program_id}/brief/"
+        pages |= {"version": f"{brief}2/", "versions": f"{brief}compare/?from=1&to=3"}
+        pages |= {"one-compared": f"/compare/?e={picks[0]}", "compare-nothing-found": "/compare/?q=zzz"}
+        pages |= {"nothing-found": f"/runs/{run.pk}/?q=zzz"}
     places[size] = pages
 print(json.dumps(places))
 """
@@ -50,10 +50,8 @@ def here() -> Iterator[Installation]:
 
 
 @pytest.fixture(scope="module")
-def places(here: Installation, browser: Browser, session: Any) -> dict[str, str]:
-    """Name -> path, once the empty installation has had its pictures taken."""
-    for name, path in EMPTY.items():
-        look_at(browser, session, here, f"{name}-0", path)
+def places(here: Installation) -> dict[str, str]:
+    """Name -> path."""
     for size in SIZES:
         here.manage("seed_demo", "--experiments", str(size), "--seed", str(size))
     found = json.loads(here.python(PLACES))
@@ -61,33 +59,17 @@ def places(here: Installation, browser: Browser, session: Any) -> dict[str, str]
     return named | {f"{name}-all": EMPTY[name] for name in ("home", "compare", "machines", "audit")}
 
 
-def look_at(browser: Browser, session: Any, here: Installation, name: str, path: str) -> None:
-    """All four looks of one page; each must fit its window."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    for scheme, width in LOOKS:
-        context = browser.new_context(storage_state=session, color_scheme=scheme, viewport={"width": width, "height": 900})
-        page = context.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error, seen=errors: seen.append(str(error)))
-        open_page(page, here.url + path)
-        page.screenshot(path=PICTURES / f"{name}-{scheme}-{width}.png", full_page=True)
-        beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        context.close()
-        assert beyond <= 0, f"{name} is {beyond} px wider than {width}"
-        assert errors == [], f"{name}: {errors}"
-
-
-def open_page(page: Page, url: str) -> None:
-    answer = page.goto(url, wait_until="load")
-    assert answer is not None and answer.status == 200, f"{url}: {answer and answer.status}"
-    if page.locator("[data-progress], [data-curve], [data-compare]").count():
-        page.wait_for_function("[...document.querySelectorAll('.js-plotly-plot')].every((plot) => plot._fullLayout)")
-        page.wait_for_timeout(300)
-
-
 def names() -> list[str]:
     kinds = ["run", "report", "program", "compare", "experiment-kept", "experiment-discarded", "experiment-failed"]
-    return [f"{kind}-{size}" for size in SIZES for kind in kinds] + ["home-all", "compare-all", "machines-all", "audit-all"]
+    once = ["version-30", "versions-30", "one-compared-30", "nothing-found-30", "compare-nothing-found-30"]
+    once += ["experiment-cancelled-1000", "experiment-reverted-1000", "home-all", "compare-all", "machines-all", "audit-all"]
+    return [f"{kind}-{size}" for size in SIZES for kind in kinds] + once
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_installation_fits_its_window(here: Installation, browser: Browser, session: Any, name: str):
+    """Stands first: the tests below fill the installation."""
+    look_at(browser, session, here, f"{name}-0", EMPTY[name])
 
 
 @pytest.mark.parametrize("name", names())
@@ -98,21 +80,28 @@ def test_it_fits_its_window(here: Installation, browser: Browser, session: Any, 
     look_at(browser, session, here, name, places[name])
 
 
+def test_the_report_on_paper(here: Installation, browser: Browser, session: Any, places: dict[str, str]):
+    look = {"color_scheme": "dark", "viewport": {"width": 720, "height": 1000}}
+    context = browser.new_context(storage_state=session, **look)
+    page = context.new_page()
+    open_page(page, here.url + places["report-30"])
+    page.emulate_media(media="print")
+    take(page, "report-30-paper", look)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", "paper is white"
+    assert not page.locator(".top, .tools").filter(visible=True).count(), "paper has nothing to press"
+    context.close()
+
+
 OF_ALL = ["home-all", "machines-all", "audit-all", "new", "import"]
 HEAVY = ["home-all", "run-1000", "compare-1000", "report-1000", "program-1000", "experiment-kept-1000"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("look", AXE, ids=["light-1440", "dark-1440", "dark-390"])
 @pytest.mark.parametrize("name", [*(name for name in names() if name.endswith("-30")), *OF_ALL])
 def test_axe_finds_nothing(
-    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str, scheme: str
+    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str, look: dict[str, Any]
 ):
-    context = browser.new_context(storage_state=session, color_scheme=scheme, viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    open_page(page, here.url + (places.get(name) or EMPTY[name]))
-    found = Axe().run(page, options=RULES)
-    context.close()
-    assert found.violations_count == 0, found.generate_report()
+    axe_at(browser, session, here, places.get(name) or EMPTY[name], look)
 
 
 @pytest.mark.parametrize("name", HEAVY)
