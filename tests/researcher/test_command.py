@@ -198,7 +198,7 @@ def test_who_starts_processes_without_end_is_ended(folders: Path, monkeypatch: p
 @needs_bubblewrap
 def test_an_edit_that_nobody_wants_any_more_ends_its_agent(folders: Path) -> None:
     given, researcher = context(), CommandResearcher(agent(folders, "hang.py"))
-    pieces = researcher.reply(researcher.phrase(build_prompt(given), given), given)
+    pieces = researcher.reply(researcher.phrase(build_prompt(given).messages, given), given)
     while not any("sleep" in process.name() for process in alive(folders)):
         next(pieces)
     pieces.close()  # type: ignore[attr-defined]
@@ -355,7 +355,7 @@ def test_a_folder_nested_without_end_is_removed(folders: Path) -> None:
 @needs_bubblewrap
 def test_asked_again_it_has_the_error_and_its_edit(folders: Path) -> None:
     given, mine = context(), agent(folders, "repairs.py")
-    messages = CommandResearcher(mine).phrase(build_prompt(given), given)
+    messages = CommandResearcher(mine).phrase(build_prompt(given).messages, given)
     first = ask(mine, given, messages)
     with pytest.raises(EditError) as error:
         first.files(given)
