@@ -15,6 +15,7 @@ from experiments import words
 from experiments.models import Experiment
 from experiments.table import Column, cell_class
 from experiments.templatetags.research import ago, better, compact, delta, duration, money, score, state_badge
+from experiments.templatetags.texts import line
 
 register = template.Library()
 NONE = "—"
@@ -74,7 +75,7 @@ def _class(column: Column) -> str:
 
 
 def _idea(experiment: Experiment) -> str:
-    return experiment.description or ("no idea came" if experiment.finished_at else "the idea is being worked out")
+    return line(experiment.description) or ("no idea came" if experiment.finished_at else "the idea is being worked out")
 
 
 @lru_cache(maxsize=256)
