@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from experiments.models import Experiment, Run
 from experiments.states import State
 
@@ -22,7 +24,7 @@ def results_tsv(run: Run) -> str:
 
 def _row(experiment: Experiment) -> tuple[str, ...]:
     status = _STATUS[State(experiment.state)]
-    crashed = status == "crash" or experiment.score is None
+    crashed = status == "crash" or experiment.score is None or not math.isfinite(experiment.score)
     score, memory = (0.0, 0.0) if crashed else (experiment.score or 0.0, experiment.memory_gb)
     description = " ".join(experiment.description.split())  # a tab would be another column
     commit = experiment.commit if experiment.commit == "baseline" else experiment.commit[:7] or "unknown"

@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
+from experiments.measures import number
 from experiments.models import Run
 from experiments.states import LIVE, Kind, RunState, State
 
@@ -90,6 +91,7 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
 
 
 def gain_percent(best: float | None, baseline: float | None, lower_is_better: bool = True) -> float | None:
+    best, baseline = number(best), number(baseline)
     if best is None or not baseline:
         return None
     change = (best - baseline) / abs(baseline) * 100
