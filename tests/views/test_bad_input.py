@@ -110,3 +110,22 @@ def test_a_compare_of_too_many_says_how_many_it_shows(signed_in: Client, places:
     assert "59 experiments were chosen; only the first 50 are shown" in text
     assert "50 experiments" in text
     assert "is shown" not in signed_in.get(f"/compare/?e={places['experiment']},{places['experiment']}").content.decode()
+
+
+POST_ONLY = ["/programs/{program}/brief/", "/programs/{program}/brief/1/restore/", "/programs/{program}/recipe/",
+             "/programs/{program}/researcher/", "/programs/{program}/runs/", "/programs/{program}/brief/preview/",
+             "/new/model/", "/sign-out/"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", POST_ONLY)
+def test_a_link_to_a_button_says_what_it_is(signed_in: Client, places: dict[str, int], path: str):
+    answer = signed_in.get(path.format(**places))
+    assert (answer.status_code, answer["Allow"]) == (405, "POST")
+    assert "only takes a button or a form" in answer.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/audit/", "/compare/", "/runs/{run}/", "/experiments/{experiment}/log", "/machines/"])
+def test_a_form_sent_to_a_page_says_so(signed_in: Client, places: dict[str, int], path: str):
+    answer = signed_in.post(path.format(**places))
+    assert answer.status_code == 405 and "GET" in answer["Allow"]
+    assert "takes no form" in answer.content.decode()
