@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.test import Client
 
-from experiments.models import Experiment, Program, Run
+from experiments.models import Program, Run
 from experiments.states import RunState, State
-from tests.factories import add_points, make_experiment, make_program, make_run
+from tests.factories import add_points, make_experiment, make_run
 
+ENCODED = "application/x-www-form-urlencoded"
 SCORES = [2.0, math.inf, -math.inf, 1e308, -1e308, 0.0, -3.5, 1e-300, 1e17]
 
 
@@ -39,9 +41,9 @@ def strictly(text: str) -> Any:
 
 def test_odd_scores_break_no_page(signed_in: Client, odd_run: Run):
     picked = ",".join(str(pk) for pk in odd_run.experiments.values_list("pk", flat=True)[:50])
-    pages = ["/", f"/runs/{odd_run.pk}/", f"/runs/{odd_run.pk}/report/", f"/runs/{odd_run.pk}/report.md", "/machines/",
-             f"/runs/{odd_run.pk}/results.tsv", f"/compare/?e={picked}", f"/compare/?e={picked}&only=1",
-             f"/programs/{odd_run.program_id}/", "/audit/", f"/runs/{odd_run.pk}/?sort=-delta&cols=steps,memory"]  # fmt: skip
+    run = f"/runs/{odd_run.pk}/"
+    pages = ["/", "/audit/", f"/programs/{odd_run.program_id}/", f"/compare/?e={picked}", f"/compare/?e={picked}&only=1"]
+    pages += [run, f"{run}report/", f"{run}report.md", f"{run}results.tsv", f"{run}?sort=-delta&cols=steps,memory"]
     pages += [f"/experiments/{pk}/" for pk in odd_run.experiments.values_list("pk", flat=True)]
     for path in pages:
         answer = signed_in.get(path)
@@ -124,8 +126,56 @@ def test_a_link_to_a_button_says_what_it_is(signed_in: Client, places: dict[str,
     assert "only takes a button or a form" in answer.content.decode()
 
 
-@pytest.mark.parametrize("path", ["/", "/audit/", "/compare/", "/runs/{run}/", "/experiments/{experiment}/log", "/machines/"])
+@pytest.mark.parametrize("path", ["/", "/audit/", "/compare/", "/runs/{run}/", "/experiments/{experiment}/log"])
 def test_a_form_sent_to_a_page_says_so(signed_in: Client, places: dict[str, int], path: str):
     answer = signed_in.post(path.format(**places))
     assert answer.status_code == 405 and "GET" in answer["Allow"]
     assert "takes no form" in answer.content.decode()
+
+
+def test_a_text_that_is_too_large_to_read_is_refused_in_words(signed_in: Client, places: dict[str, int]):
+    url = f"/programs/{places['program']}/brief/"
+    answer = signed_in.post(url, b"based_on=1&text=" + b"x" * 9_000_000, content_type=ENCODED)
+    assert answer.status_code == 400
+    assert "over 8 MB" in answer.text and "Nothing was changed" in answer.text
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000_000, "[" * 250_000, b"\xff\xfe\x00", b"caf\xe9", "a\x00b"], ids=lambda text: repr(text[:4]))
+def test_a_brief_that_is_none_is_refused_and_kept_in_the_form(signed_in: Client, places: dict[str, int], text: str | bytes):
+    body = b"based_on=1&text=" + quote(text).encode()
+    answer = signed_in.post(f"/programs/{places['program']}/brief/", body, content_type=ENCODED)
+    assert answer.status_code == 422
+    assert Program.objects.get(pk=places["program"]).brief.number == 1
+    typed = text.decode(errors="replace") if isinstance(text, bytes) else text
+    assert typed[-4000:] in answer.text
+
+
+@pytest.mark.parametrize(("first", "second"), [("approve", "reject"), ("reject", "approve"), ("approve", "approve")])
+@pytest.mark.parametrize("state", [State.REVIEWING, State.CONFIRMING])
+def test_of_two_people_who_decide_the_second_is_told(signed_in: Client, state: State, first: str, second: str):
+    experiment = make_experiment(make_run(state=RunState.PAUSED), state, 1.5, number=1)
+    made = signed_in.post(f"/experiments/{experiment.pk}/{first}/", {"why": "x"}, headers={"HX-Request": "true"})
+    experiment.refresh_from_db()
+    after, moves = experiment.state, experiment.run.moves.count()
+    late = signed_in.post(f"/experiments/{experiment.pk}/{second}/", {"why": "y"}, headers={"HX-Request": "true"})
+    experiment.refresh_from_db()
+    assert (made.status_code, late.status_code) == (204, 409)
+    assert f"#1 is {after}" in late.text
+    assert (experiment.state, experiment.run.moves.count()) == (after, moves)
+
+
+@pytest.mark.parametrize("action", ["approve", "reject", "cancel", "roll-back", "revert"])
+@pytest.mark.parametrize("state", [State.DISCARDED, State.FAILED, State.CANCELLED])
+def test_an_action_on_what_has_ended_is_refused_in_words(signed_in: Client, state: State, action: str):
+    experiment = make_experiment(make_run(state=RunState.PAUSED), state, 1.5, number=1)
+    late = signed_in.post(f"/experiments/{experiment.pk}/{action}/", headers={"HX-Request": "true"})
+    assert late.status_code == 409
+    assert 10 < len(late.text) < 300 and "Traceback" not in late.text
+    plain = signed_in.post(f"/experiments/{experiment.pk}/{action}/", follow=True)
+    assert plain.status_code == 200 and 'class="message error"' in plain.text
+
+
+@pytest.mark.parametrize("page", ["/programs/{}/brief/", "/runs/{}/note/", "/experiments/{}/approve/", "/runs/{}/ideas/drop/"])
+def test_a_form_for_what_is_gone_is_a_404(signed_in: Client, page: str):
+    for pk in ("999", HUGE):
+        assert signed_in.post(page.format(pk), {"text": "x", "based_on": HUGE, "idea": HUGE, "to": HUGE}).status_code == 404
