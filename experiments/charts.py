@@ -161,11 +161,11 @@ def sparkline(points: Sequence[tuple[int, float]], last: int, width: int = 220, 
     low, span = min(scores), (max(scores) - min(scores))
     across = max(last, points[-1][0], 1)
 
-    def at(number: int, score: float) -> str:
+    def at(place: int, score: float) -> str:
         y = height / 2 if not span else 3 + (1 - (score - low) / span) * (height - 6)
-        return f"{number / across * width:.1f},{y:.1f}"
+        return f"{place / across * width:.1f},{y:.1f}"
 
     out = [at(*points[0])]
-    for (_, before), (number, score) in pairwise(points):
-        out += [at(number, before), at(number, score)]
+    for (_, before), (at_number, score) in pairwise(points):
+        out += [at(at_number, before), at(at_number, score)]
     return " ".join([*out, at(across, scores[-1])])

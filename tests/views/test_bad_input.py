@@ -26,7 +26,8 @@ def odd_run(db: None) -> Run:
         make_experiment(run, State.KEPT, score)
         make_experiment(run, State.DISCARDED, score, commit="a" * 40)
         make_experiment(run, State.REVERTED, score)
-        add_points(make_experiment(run, State.KEPT, score, summary={"peak_vram_mb": abs(score) if math.isfinite(score) else 1e308, "num_steps": 10**30}), [score] * 3)
+        summary = {"peak_vram_mb": abs(score) if math.isfinite(score) else 1e308, "num_steps": 10**30}
+        add_points(make_experiment(run, State.KEPT, score, summary=summary), [score] * 3)
     return run
 
 
@@ -140,7 +141,10 @@ def test_a_text_that_is_too_large_to_read_is_refused_in_words(signed_in: Client,
     assert "over 8 MB" in answer.text and "Nothing was changed" in answer.text
 
 
-@pytest.mark.parametrize("text", ["x" * 5_000_000, "[" * 250_000, b"\xff\xfe\x00", b"caf\xe9", "a\x00b"], ids=lambda text: repr(text[:4]))
+BRIEFS = ["x" * 5_000_000, "[" * 250_000, b"\xff\xfe\x00", b"caf\xe9", "a\x00b"]
+
+
+@pytest.mark.parametrize("text", BRIEFS, ids=lambda text: repr(text[:4]))
 def test_a_brief_that_is_none_is_refused_and_kept_in_the_form(signed_in: Client, places: dict[str, int], text: str | bytes):
     body = b"based_on=1&text=" + quote(text).encode()
     answer = signed_in.post(f"/programs/{places['program']}/brief/", body, content_type=ENCODED)
@@ -175,7 +179,7 @@ def test_an_action_on_what_has_ended_is_refused_in_words(signed_in: Client, stat
     assert plain.status_code == 200 and 'class="message error"' in plain.text
 
 
-@pytest.mark.parametrize("page", ["/programs/{}/brief/", "/runs/{}/note/", "/experiments/{}/approve/", "/runs/{}/ideas/drop/"])
+@pytest.mark.parametrize("page", ["/programs/{}/brief/", "/runs/{}/note/", "/runs/{}/ideas/drop/"])
 def test_a_form_for_what_is_gone_is_a_404(signed_in: Client, page: str):
     for pk in ("999", HUGE):
         assert signed_in.post(page.format(pk), {"text": "x", "based_on": HUGE, "idea": HUGE, "to": HUGE}).status_code == 404
