@@ -106,6 +106,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "experiments.views.not_allowed.WordsForWrongMethods",
 ]
 ROOT_URLCONF = "autoresearch_web.urls"
 ASGI_APPLICATION = "autoresearch_web.asgi.application"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from django.db.models import Count, Max, Q, Sum
 
 from experiments import charts
+from experiments.measures import number
 from experiments.models import Experiment, Program, Run
 from experiments.states import LIVE, Kind, RunState, State
 from experiments.tiles import gain_percent
@@ -74,8 +75,9 @@ def _fill(cards: dict[int, RunCard]) -> None:
         card.cost += row["spent"] or 0.0
         card.unpriced += row["unpriced"]
     kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "finished_at")
-    for run_id, number, score in kept.values_list("run_id", "number", "score"):
-        cards[run_id].kept_scores.append((number, float(score or 0)))
+    for run_id, place, score in kept.values_list("run_id", "number", "score"):
+        if (value := number(score)) is not None:
+            cards[run_id].kept_scores.append((place, value))
     baselines = rows.filter(kind=Kind.BASELINE, score__isnull=False).order_by("-number")  # the first one is set last
     for run_id, score in baselines.values_list("run_id", "score"):
         cards[run_id].baseline = score

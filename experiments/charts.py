@@ -9,6 +9,7 @@ from itertools import pairwise
 from statistics import variance
 from typing import Any, TypeVar
 
+from experiments.measures import number
 from experiments.states import State
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better:
     `range`: where the staircase is; `whole`: of every score; `sigma`: of the noise, None where it is not known.
     """
     tried = sorted(rows, key=lambda row: row.number)
-    scored = [row for row in tried if row.score is not None]
+    scored = [row for row in tried if number(row.score) is not None]
     kept = [row for row in scored if row.state == State.KEPT]
     discarded = [row for row in scored if row.state == State.DISCARDED]
     reverted = [row for row in scored if row.state == State.REVERTED]
@@ -76,8 +77,8 @@ def _columns(rows: Sequence[Tried], width: int = TEXT) -> dict[str, list[Any]]:
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:
-    """Seven digits behind the point say all: the rest is a third of the bytes."""
-    return [None if value is None else round(value, 7) for value in values]
+    """Seven digits behind the point say all: the rest is a third of the bytes. What is not finite would be no JSON."""
+    return [None if number(value) is None else round(value or 0.0, 7) for value in values]
 
 
 def noise_sigma(scores: Iterable[tuple[str, float]]) -> float | None:
@@ -87,7 +88,7 @@ def noise_sigma(scores: Iterable[tuple[str, float]]) -> float | None:
     """
     groups: dict[str, list[float]] = {}
     for commit, score in scores:
-        if commit:
+        if commit and number(score) is not None:
             groups.setdefault(commit, []).append(score)
     enough = [group for group in groups.values() if len(group) >= SAME]
     freedom = sum(len(group) - 1 for group in enough)
@@ -167,11 +168,11 @@ def sparkline(points: Sequence[tuple[int, float]], last: int, width: int = 220, 
     low, span = min(scores), (max(scores) - min(scores))
     across = max(last, points[-1][0], 1)
 
-    def at(number: int, score: float) -> str:
+    def at(place: int, score: float) -> str:
         y = height / 2 if not span else 3 + (1 - (score - low) / span) * (height - 6)
-        return f"{number / across * width:.1f},{y:.1f}"
+        return f"{place / across * width:.1f},{y:.1f}"
 
     out = [at(*points[0])]
-    for (_, before), (number, score) in pairwise(points):
-        out += [at(number, before), at(number, score)]
+    for (_, before), (at_number, score) in pairwise(points):
+        out += [at(at_number, before), at(at_number, score)]
     return " ".join([*out, at(across, scores[-1])])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from experiments import patches
-from experiments.measures import KNOWN, number, signed, with_speed
+from experiments.measures import KNOWN, number, score_words, signed, with_speed, written
 from experiments.models import Experiment
 from experiments.states import State
 
@@ -156,10 +156,10 @@ def _scores(sides: Sequence[Side]) -> list[Row]:
     scores = [number(one.score) for one in experiments]
     label = " / ".join(sorted({metric for metric, _ in programs}))
     if len(programs) != 1:
-        return [_numbers(label, scores, _score, 0)]
+        return [_numbers(label, scores, score_words, 0)]
     goal = LOWER if programs.pop()[1] else HIGHER
     secret = [one.secret_score if one.state in {State.KEPT, State.REVERTED} else None for one in experiments]
-    rows = [_numbers(label, scores, _score, goal)]
+    rows = [_numbers(label, scores, score_words, goal)]
     known = [(score, side) for score, side in zip(scores, sides, strict=True) if score is not None]
     if len(known) > 1:
         best, its = (min if goal == LOWER else max)(known, key=lambda pair: pair[0])
@@ -167,11 +167,7 @@ def _scores(sides: Sequence[Side]) -> list[Row]:
             rows.append(_deltas(f"to the first, {sides[0].name}", scores, scores[0], goal))
         if its is not sides[0]:
             rows.append(_deltas(f"to the best, {its.name}", scores, best, goal))
-    return [*rows, _numbers("on the secret text", secret, _score, goal)]
-
-
-def _score(value: float) -> str:
-    return f"{value:.6f}" if abs(value) < 100 else f"{value:.6g}"
+    return [*rows, _numbers("on the secret text", secret, score_words, goal)]
 
 
 def _deltas(label: str, values: Sequence[float | None], base: float, goal: int) -> Row:
@@ -180,7 +176,7 @@ def _deltas(label: str, values: Sequence[float | None], base: float, goal: int) 
             return Cell("")
         if value == base:
             return Cell("=")
-        return Cell(signed(f"{value - base:+.6f}"), tone="good" if (value - base) * goal > 0 else "")
+        return Cell(signed(score_words(value - base, "+")), tone="good" if (value - base) * goal > 0 else "")
 
     return Row(label, tuple(cell(value) for value in values))
 
@@ -189,7 +185,7 @@ def _numbers(label: str, values: Sequence[float | None], write: Callable[[float]
     """The best of them is marked where they differ."""
     known = [value for value in values if value is not None]
     best = (min if goal == LOWER else max)(known) if goal and len(set(known)) > 1 else None
-    cells = (Cell("") if value is None else Cell(signed(write(value)), value == best) for value in values)
+    cells = (Cell("") if value is None else Cell(signed(written(value, write)), value == best) for value in values)
     return Row(label, tuple(cells), goal)
 
 

@@ -12,6 +12,7 @@ from django import forms
 from experiments import forms_agent
 from experiments.forms_agent import AgentFields
 from experiments.forms_program import SettingsForm
+from experiments.forms_stale import stamp
 from experiments.models import Program
 from trainer.agent import joined
 
@@ -60,6 +61,7 @@ class _Effects(SettingsForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields = {name: self.fields[name] for name in self.Meta.fields}
+        self.seen = stamp(self.instance, self.Meta.fields)  # before it is cleaned into the instance
         for name, field in self.fields.items():
             field.widget.attrs |= {"data-effect": f"effect-{name}"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +37,7 @@ def _gb(mb: float) -> str:
     return f"{mb / 1024:.1f} GB"
 
 
+HUGE, MOST = 1e12, 1e100  # longer than a cell; of nothing that was ever measured
 # key in the summary, label, how it is written
 KNOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("peak_vram_mb", "Memory", _gb),
@@ -70,14 +70,24 @@ def with_speed(summary: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**summary, "tokens_per_second": tokens * 1e6 / seconds} if tokens and seconds else summary
 
 
+def score_words(value: float, form: str = "") -> str:
+    """A score, or with `form` "+" a difference of two; where six digits behind the point say nothing, six in all."""
+    return format(value, f"{form}.6f" if abs(value) < 100 else f"{form}.6g")
+
+
+def written(value: float, write: Callable[[float], str]) -> str:
+    """`value` as `write` has it, or short where that would be a line of digits."""
+    return write(value) if abs(value) < HUGE else f"{value:.3g}"
+
+
 def signed(text: str) -> str:
     """With a true minus sign, so that it is as wide as the plus."""
     return text.replace("-", "−")
 
 
 def number(value: Any) -> float | None:
-    """`value` where it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """`value` where it is a number that can be reckoned with: finite, and its square too."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MOST:
         return None
     return float(value)
 
@@ -87,11 +97,12 @@ def _score(mine: float | None, parent: float | None, metric: str, lower_is_bette
     if a is None:
         return Measure(metric, "")
     if b is None:
-        return Measure(metric, f"{a:.6f}")
+        return Measure(metric, signed(score_words(a)))
     difference = a - b
-    percent = f" ({difference / b:+.2%})" if b else ""
+    percent = f" ({difference / b:+.2%})" if b and abs(difference / b) < 100 else ""  # a change of metric, not a gain
     better = None if difference == 0 else (difference < 0) == lower_is_better
-    return Measure(metric, f"{a:.6f}", f"{b:.6f}", signed(f"{difference:+.6f}{percent}"), better)
+    change = signed(score_words(difference, "+") + percent)
+    return Measure(metric, signed(score_words(a)), signed(score_words(b)), change, better)
 
 
 def _measure(label: str, mine: Any, parent: Any, write: Callable[[float], str]) -> Measure:
@@ -99,7 +110,8 @@ def _measure(label: str, mine: Any, parent: Any, write: Callable[[float], str]) 
     if a is None:
         return Measure(label, "")
     if b is None:
-        return Measure(label, signed(write(a)))
-    same = write(a) == write(b)
-    delta = "=" if same else signed(("+" if a > b else "-") + write(abs(a - b)))
-    return Measure(label, signed(write(a)), signed(write(b)), delta)
+        return Measure(label, signed(written(a, write)))
+    mine_words, parent_words = written(a, write), written(b, write)
+    same = mine_words == parent_words
+    delta = "=" if same else signed(("+" if a > b else "-") + written(abs(a - b), write))
+    return Measure(label, signed(mine_words), signed(parent_words), delta)

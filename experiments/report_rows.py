@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db.models.functions import Left
 
+from experiments.measures import number
 from experiments.models import Run
 from experiments.states import LIVE, NEVER_KEPT, Kind, State
 
@@ -70,12 +71,8 @@ def rows_of(run: Run) -> list[Row]:
 
 
 def _row(values: dict[str, Any]) -> Row:
-    score, secret = (_finite(values.pop(name)) for name in ("score", "secret_score"))
+    score, secret = (number(values.pop(name)) for name in ("score", "secret_score"))
     return Row(detail=values.pop("words"), score=score, secret_score=secret, **values)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def sigma(rows: Iterable[Row]) -> float | None:

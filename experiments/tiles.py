@@ -11,6 +11,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from experiments.costs import is_unpriced
+from experiments.measures import number
 from experiments.models import Run
 from experiments.states import LIVE, Kind, RunState, State
 
@@ -100,6 +101,7 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
 
 
 def gain_percent(best: float | None, baseline: float | None, lower_is_better: bool = True) -> float | None:
+    best, baseline = number(best), number(baseline)
     if best is None or not baseline:
         return None
     change = (best - baseline) / abs(baseline) * 100

@@ -12,12 +12,14 @@ from experiments.models import Experiment, Run
 from experiments.researcher.base import Edit
 from experiments.researcher.edits import EditError, apply_edits, edits_from_json
 from experiments.states import RunState
+from trainer.output import strip_controls
 
 
 def message(experiment: Experiment, description: str) -> str:
-    """The idea as subject, then trailers by which the commit is found again."""
+    """The idea as subject, in one line, then trailers by which the commit is found again."""
+    subject = " ".join(strip_controls(description).split())
     return (
-        f"{description}\n\nAutoresearch-Experiment: {experiment.number}\n"
+        f"{subject}\n\nAutoresearch-Experiment: {experiment.number}\n"
         f"Autoresearch-Run: {experiment.run.program.name}/{experiment.run.tag}\n"
     )
 

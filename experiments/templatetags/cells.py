@@ -12,9 +12,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from experiments import words
+from experiments.measures import written
 from experiments.models import Experiment
 from experiments.table import Column, cell_class
 from experiments.templatetags.research import ago, better, compact, delta, duration, money, score, state_badge
+from experiments.templatetags.texts import line
 
 register = template.Library()
 NONE = "—"
@@ -51,7 +53,7 @@ def _text(row: Any, key: str) -> Any:
         case "lines":
             return f"+{row.added} −{row.removed}" if row.lines else NONE
         case "memory":
-            return f"{row.memory_gb:.1f}" if row.memory_gb else NONE
+            return written(row.memory_gb, "{:.1f}".format) if row.memory_gb else NONE
         case "kind":
             return row.kind
         case "commit":
@@ -59,7 +61,7 @@ def _text(row: Any, key: str) -> Any:
         case "seconds":
             return duration(summary.get("training_seconds"))
         case "steps":
-            return f"{summary['num_steps']:,.0f}" if summary.get("num_steps") else NONE
+            return written(summary["num_steps"], "{:,.0f}".format) if summary.get("num_steps") else NONE
         case "tokens":
             return compact(row.tokens) if row.tokens else NONE
         case "cost":
@@ -74,7 +76,7 @@ def _class(column: Column) -> str:
 
 
 def _idea(experiment: Experiment) -> str:
-    return experiment.description or ("no idea came" if experiment.finished_at else "the idea is being worked out")
+    return line(experiment.description) or ("no idea came" if experiment.finished_at else "the idea is being worked out")
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from experiments import inbox, words
+from experiments.measures import score_words, signed
 from experiments.models import Experiment
 from experiments.states import LIVE, Failure, RunState, State
 
@@ -105,12 +107,12 @@ def clock(at: datetime) -> SafeString:
 def score(value: float | None) -> str:
     if value is None:
         return "—"
-    return f"{value:.6f}" if abs(value) < 100 else f"{value:.6g}"
+    return signed(score_words(value)) if math.isfinite(value) else "not finite"
 
 
 @register.filter
 def delta(value: float | None) -> str:
-    return "—" if value is None else f"{value:+.6f}".replace("-", "−")
+    return "—" if value is None or not math.isfinite(value) else signed(score_words(value, "+"))
 
 
 @register.filter
@@ -121,7 +123,8 @@ def minus(value: float | None, other: float | None) -> float | None:
 @register.filter
 def gain(percent: float, lower_is_better: bool = True) -> str:
     """A gain of 2.5 percent is −2.50 % of a metric that should be low."""
-    return f"{-percent if lower_is_better else percent:+.2f} %".replace("-", "−")
+    change = -percent if lower_is_better else percent
+    return signed(f"{change:+.2f} %" if abs(change) < 1e6 else f"{change:+.3g} %")
 
 
 @register.filter
@@ -133,7 +136,7 @@ def reason_words(reason: str) -> str:
 @register.filter
 def better(value: float | None, lower_is_better: bool = True) -> str:
     """The class of a difference."""
-    if not value:
+    if not value or not math.isfinite(value):
         return "muted"
     return "good" if (value < 0) == lower_is_better else "muted"
 
@@ -141,7 +144,7 @@ def better(value: float | None, lower_is_better: bool = True) -> str:
 @register.filter
 def compact(value: float | None) -> str:
     """12345678 -> 12.3 M"""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "—"
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:

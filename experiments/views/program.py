@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.views.decorators.http import require_GET, require_POST
 
-from experiments import diffs, markup, tasks
+from experiments import diffs, forms_stale, markup, tasks
 from experiments.forms_program import MAX_BRIEF, BriefForm, StartRunForm
 from experiments.forms_recipe import RecipeForm, ResearcherForm
 from experiments.models import BriefConflict, BriefVersion, Program, Run
@@ -203,6 +203,9 @@ def save_researcher(request: HttpRequest, pk: int) -> HttpResponse:
 def _saved_form(request: HttpRequest, program: Program, form: RecipeForm | ResearcherForm, name: str) -> HttpResponse:
     if not form.is_valid():
         return render(request, "program.html", _context(program, **{name: form}), status=422)
+    if request.POST.get("seen", form.seen) != form.seen:
+        form.add_error(None, forms_stale.words(form))
+        return render(request, "program.html", _context(program, **{name: form}), status=409)
     form.save()
     labels = [str(form.fields[name].label).lower() for name in form.changed_data]
     done = f"Saved: {', '.join(labels)}. It holds from the next experiment on." if labels else "Nothing was changed."

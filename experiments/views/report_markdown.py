@@ -11,19 +11,22 @@ from django.utils import timezone
 from experiments.report import Keep, Report
 from experiments.report_rows import Row
 from experiments.templatetags.research import FAILURES, compact, cost_words, delta, duration, money, score
+from experiments.templatetags.texts import calm
 from experiments.views import report_words
 from experiments.views.report_words import numbers
 
 Absolute = Callable[[str], str]  # a path to a full address
 DIFF_LINES = 60
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~!$])")  # "#12" of ours is written after this
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LISTS = re.compile(r"(\d*)([-+=.)])")  # at the start of a line: an item of a list, or a heading's underline
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def plain(text: str, most: int = 300) -> str:
     """One line of text that Markdown shows as it is."""
-    line = " ".join(_CONTROL.sub("", text).split())
-    return _SPECIAL.sub(r"\\\1", line if len(line) <= most else f"{line[: most - 1]}…")
+    line = " ".join(calm(text).split())
+    escaped = _SPECIAL.sub(r"\\\1", line if len(line) <= most else f"{line[: most - 1]}…")
+    return _LISTS.sub(r"\1\\\2", escaped, count=1) if _LISTS.match(escaped) else escaped
 
 
 def fence(text: str, most: int = DIFF_LINES) -> str:
@@ -72,7 +75,7 @@ def _keeps(report: Report, absolute: Absolute) -> str:
     if not report.keeps:
         return "## What is real\n\nNothing was kept beyond the baseline."
     parts = ["## What is real"]
-    head = ("#", report.run.program.metric, "against its parent", "claim", "idea")
+    head = ("#", plain(report.run.program.metric), "against its parent", "claim", "idea")
     parts.append(_table(head, (_keep_line(keep, absolute) for keep in report.keeps)))
     parts += [_keep_text(keep) for keep in report.keeps]
     if report.reverted:

@@ -20,6 +20,7 @@ from experiments.models.idea import RESEARCHER
 from experiments.results import results_tsv
 from experiments.states import LIVE, Mode, RunState, State
 from experiments.table import table
+from experiments.templatetags.texts import line
 from experiments.tiles import tiles
 
 _FINISHED_FIRST = {State.TRAINING, State.EVALUATING}  # before a pause takes hold
@@ -114,7 +115,7 @@ def chart(_request: HttpRequest, pk: int) -> JsonResponse:
     rows = run.experiments.exclude(state__in=LIVE).values_list(
         "pk", "number", "state", "score", "description", "reason", "parent__score", "commit"
     )
-    tried = (charts.Tried(*row) for row in rows)
+    tried = (charts.Tried(*row[:4], line(row[4]), *row[5:]) for row in rows)
     program = run.program
     return JsonResponse(charts.progress(tried, metric=program.metric, lower_is_better=program.lower_is_better))
 

@@ -12,7 +12,7 @@ export function points(columns) {
 }
 
 const hover = (point, metric) => {
-  const value = point.score === null ? plain(point.why || "failed") : `${metric} ${point.score.toFixed(6)}`;
+  const value = point.score === null ? plain(point.why || "failed") : `${plain(metric)} ${point.score.toFixed(6)}`;
   const delta = point.delta === null || point.score === null ? "" : ` (${signed(point.delta, 6)} to its parent)`;
   return `<b>#${point.number}</b> ${plain(point.text, 70)}<br>${value}${delta}`;
 };

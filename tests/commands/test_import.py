@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -383,6 +385,19 @@ def test_an_unknown_status_is_a_discard_and_named():
     assert table.rows[0].status == "discard" and "maybe" in table.remarks[0]
 
 
+def test_scores_that_are_none_are_kept_as_rows_without_one():
+    scores = ["nan", "inf", "-inf", "1e999", "", "n/a", "0.9%", "-0.5"]
+    rows = read(HEADER + "".join(f"aaaaaa{n}\t{score}\t1\tkeep\tx\n" for n, score in enumerate(scores))).rows
+    assert [row.score for row in rows] == [None] * 6 + [0.9, -0.5]
+
+
+def test_an_idea_of_10_000_characters_is_shortened_and_kept_whole(table):  # type: ignore[no-untyped-def]
+    text = ("<b>deeper</b> 🧪 עמוק | " * 500)[:10_000].strip()
+    run, _ = bring(table(TABLE + f"abcdef0\t0.97\t1\tkeep\t{text}\n"))
+    last = run.experiments.latest("number")
+    assert (len(last.description), last.description[-1], last.hypothesis) == (200, "…", text)
+
+
 def test_escape_codes_are_taken_out():
     assert read(HEADER + "aaaaaaa\t0.9\t1\tkeep\t\x1b[31mred\x1b[0m\u202e\n").rows[0].description == "red"
 
@@ -422,6 +437,7 @@ def test_another_file_is_refused(table, data: bytes, said: str):  # type: ignore
         ("ftp://example.org/x", "not ftp://"),
         ("https://", "names no server"),
         ("https://-oProxyCommand=x/y", "names no server"),
+        ("ssh://-oProxyCommand=touch%20x/y", "names no server"),
         ("https://me:secret@example.org/x", "Leave the name and password out"),
         ("ssh://me:secret@example.org/x", "Leave the name and password out"),
         ("https://token@example.org/x", "Leave the name and password out"),
@@ -435,9 +451,10 @@ def test_what_is_not_fetched_is_refused(where: str, said: str):
     assert said in refused(where)
 
 
-def test_options_of_git_are_no_address():
+@pytest.mark.parametrize("text", ["--upload-pack=touch /tmp/x", "-oProxyCommand=touch@host:x", "-c core.sshCommand=x"])
+def test_options_of_git_are_no_address(text: str):
     with pytest.raises(ImportRefused, match="neither a path nor an address"):
-        source.find("--upload-pack=touch /tmp/x")
+        source.find(text)
 
 
 @pytest.mark.parametrize("address", ["https://github.com/a/b.git", "ssh://git@host/a/b", "git@github.com:a/b.git", "git://host/a"])
@@ -492,6 +509,20 @@ def test_a_broken_repository_is_refused(clone: Clone):
         if path.is_file():
             path.unlink()
     assert "git could not read it" in refused(clone.folder)
+
+
+def test_a_name_that_ssh_would_take_for_an_option_runs_nothing(tmp_path: Path):
+    mark = tmp_path / "mark"
+    assert refused(f"ssh://-oProxyCommand=touch%20{mark}@127.0.0.1/x")
+    assert not mark.exists()
+
+
+def test_a_server_that_takes_the_call_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gitcall, "CLONE_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        assert "was not fetched within" in refused(f"git://127.0.0.1:{silent.getsockname()[1]}/x")
+        assert time.monotonic() - began < 20
 
 
 def test_a_server_that_is_not_there_is_refused():

@@ -496,3 +496,31 @@ def test_the_tag_is_the_day_or_the_next_free_one(program: Program):
     assert free_tag(program, day) == "nov23-4"
     make_run(make_program("other"), "nov23-4")
     assert free_tag(program, day) == "nov23-4"
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "first", "second"),
+    [("recipe", RECIPE, {"budget_seconds": 60}, {"grace_seconds": 77}),
+     ("researcher", RESEARCHER, {"model": "openai/theirs"}, {"model": "openai/<mine>"})],
+)  # fmt: skip
+def test_two_people_at_one_form_of_settings(
+    signed_in: Client, program: Program, form: str, fields: dict[str, object], first: dict[str, object],
+    second: dict[str, object],
+):  # fmt: skip
+    url = reverse(f"program-{form}", args=[program.pk])
+
+    def seen(page: str) -> str:
+        return page.partition(f'id="{form}"')[2].partition('name="seen" value="')[2].partition('"')[0]
+
+    opened = seen(signed_in.get(reverse("program", args=[program.pk])).text)
+    assert signed_in.post(url, {**fields, **first, "seen": opened}).status_code == 302
+    late = signed_in.post(url, {**fields, **second, "seen": opened})
+    assert late.status_code == 409
+    assert "Somebody saved this form while you had it open" in late.text
+    assert f"{next(iter(first.values()))}" in late.text.partition("Stored now:")[2].partition("</p>")[0]
+    program.refresh_from_db()
+    assert all(getattr(program, name) == value for name, value in first.items())
+    assert str(next(iter(second.values()))).replace("<", "&lt;").replace(">", "&gt;") in late.text  # nothing typed is lost
+    assert signed_in.post(url, {**fields, **second, "seen": seen(late.text)}).status_code == 302
+    program.refresh_from_db()
+    assert all(getattr(program, name) == value for name, value in second.items())
