@@ -94,7 +94,7 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         labels = {"researcher": "Who proposes the edits", "model": "Model", "api_base": "API address"}
         help_texts = {
             "researcher": "The sweep needs no key and tries constants of train.py one by one. An LLM reads program.md.",
-            "model": "As litellm names it: provider/model. Its key is read from the environment "
+            "model": "As litellm names it: provider/model, such as openai/gpt-5-mini. Its key is read from the environment "
             "(OPENAI_API_KEY, ANTHROPIC_API_KEY, …). Not used by the sweep.",
             "api_base": "Only for a server of your own that speaks OpenAI's protocol, such as "
             "http://127.0.0.1:11434/v1. Empty: the provider's own address.",

@@ -44,6 +44,7 @@ class Tiles:
     an_hour: float | None
     idle_percent: float | None
     cost: float
+    price_known: bool  # of the tokens
     tokens: int
     ends_at: datetime | None
     ends_by: str  # experiments | deadline | ""
@@ -83,6 +84,7 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
         an_hour=rate,
         idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at, turns_of(run)),
         cost=sum(row.cost or 0.0 for row in rows),
+        price_known=any(row.cost is not None for row in rows),
         tokens=sum(row.tokens_in + row.tokens_out for row in rows),
         ends_at=ends_at,
         ends_by=ends_by,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .base import ResearcherError
 from .redact import redact
 
 MAX_DETAIL_CHARS = 300
+_CLASSES = re.compile(r"\A(?:(?:litellm\.)?\w+Error: |\w+Exception - )+")  # which litellm puts before what was said
 OR_THE_SWEEP = "or choose the built-in sweep on the program page."
 
 
@@ -52,7 +54,8 @@ def explain(error: Exception, model: str, provider: str) -> TryAgain | Researche
 def detail_of(error: Exception) -> str:
     """The error's first line, redacted and cut."""
     lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
-    return lines[0][:MAX_DETAIL_CHARS].rstrip(".")
+    said = _CLASSES.sub("", lines[0]) or lines[0]
+    return said[:MAX_DETAIL_CHARS].rstrip(".")
 
 
 def key_name(provider: str) -> str:

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 from django_htmx.http import replace_url
 
-from experiments import charts
+from experiments import charts, words
 from experiments.activity import activity
 from experiments.forms import IdeaForm, LimitsForm, NoteForm
 from experiments.models import Run
@@ -21,6 +21,7 @@ from experiments.states import LIVE, Mode, RunState, State
 from experiments.table import table
 from experiments.tiles import tiles
 
+_ASKS = {State.REVIEWING, State.CONFIRMING}
 _FINISHED_FIRST = {State.TRAINING, State.EVALUATING}  # before a pause takes hold
 
 
@@ -60,11 +61,16 @@ def _limits(run: Run) -> dict[str, Any]:
 
 
 def _head(run: Run) -> dict[str, Any]:
-    modes = [(mode.value, mode.value.replace("_", " ").capitalize()) for mode in Mode]
+    modes = [(mode.value, mode.value.replace("_", " ").capitalize(), words.MODES[mode]) for mode in Mode]
     limited = run.state != RunState.ACTIVE and run.limit_reached() is not None
     finishing = run.experiments.filter(state__in=_FINISHED_FIRST) if run.state == RunState.PAUSED else []
     last = run.experiments.exclude(sandbox="").order_by("-trained_at").values_list("sandbox", flat=True).first()
-    return {"modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits"}
+    rows = run.experiments.filter(state__in=[State.KEPT, *_ASKS]).order_by("number").values_list("number", "state")
+    waiting = [number for number, state in rows if state in _ASKS]
+    return {
+        "modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits",
+        "waiting": waiting, "has_best": len(rows) > len(waiting),
+    }  # fmt: skip
 
 
 def _tiles(run: Run) -> dict[str, Any]:

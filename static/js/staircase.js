@@ -75,6 +75,6 @@ export function labels(data, layout, element, log, c) {
 
 export function noiseWords(data) {
   const few = data.left_out ? ` ${data.left_out.toLocaleString("en")} of the discarded are not drawn.` : "";
-  if (data.sigma === null) return `How large the noise is is not known yet: three scores of one commit (repeats of it with other seeds) draw the band in which a gain may be luck.${few}`;
+  if (data.sigma === null) return `The noise is not known yet: three scores of one commit (repeats of it with other seeds) draw the band in which a gain may be luck.${few}`;
   return `Shaded: ±${(SIGMAS * data.sigma).toPrecision(2)} round the best, two sigma of the same commit's scores. A gain within it may be luck.${few}`;
 }

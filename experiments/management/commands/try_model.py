@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from experiments.researcher.base import Message, ResearcherAway, ResearcherError, Text, Usage
 from experiments.researcher.llm import LiteLLM
+from experiments.researcher.llm_errors import OR_THE_SWEEP, TryAgain
 
 QUESTION = "Answer with the single word: ready"
 
@@ -28,9 +29,19 @@ class Command(BaseCommand):
         try:
             ok, words = True, ask(options["model"], options["api_base"])
         except (ResearcherError, ResearcherAway) as error:
-            ok, words = False, str(error)
+            ok, words = False, why_not(error, options["model"], options["api_base"])
         self.stdout.write(json.dumps({"ok": ok, "words": words}) if options["json"] else words)
         sys.exit(0 if ok else 1)
+
+
+def why_not(error: ResearcherError | ResearcherAway, model: str, api_base: str) -> str:
+    """In words for somebody who has no run yet that could be resumed, and maybe no program."""
+    if not isinstance(error, ResearcherAway):
+        return str(error).replace(f", {OR_THE_SWEEP}", ".").replace(" on the program page", "")
+    why = error.__cause__.why if isinstance(error.__cause__, TryAgain) else str(error)
+    if api_base:
+        return f"{model} did not answer at {api_base}: {why}. Start that server, or correct the address, then try again."
+    return f"{model} did not answer: {why}. Check the network and the provider's limits, then try again."
 
 
 def ask(model: str, api_base: str) -> str:
