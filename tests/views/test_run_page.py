@@ -349,7 +349,7 @@ def test_who_holds_the_device_is_named(admin_client, run):
 def test_tokens_without_a_price_are_not_free(admin_client, run):
     make_experiment(run, State.DISCARDED, 1.6, tokens_in=900, tokens_out=100)
     shown = get(admin_client, run, "?part=tiles")
-    assert "1 k tokens, price not known" in shown and "$0" not in shown
+    assert "1 k tokens, no price" in shown and "$0" not in shown
     make_experiment(run, State.DISCARDED, 1.6, cost=0.5)
     assert "$0.50" in get(admin_client, run, "?part=tiles")
 
