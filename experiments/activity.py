@@ -22,6 +22,7 @@ _ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, S
 class Item:
     experiment: Experiment
     waits_for: str = ""  # READY, or a stage that nobody has taken up yet
+    aside: str = ""  # what a person should know before they decide
 
     @property
     def files(self) -> tuple[diffs.FileDiff, ...]:
@@ -48,14 +49,15 @@ def activity(run: Run) -> Activity:
     light = run.experiments.defer("prompt", "edits", "memo")
     live = sorted(light.filter(state__in=_ORDER), key=lambda e: (_ORDER.index(State(e.state)), e.number))
     on_device = [experiment for experiment in live if experiment.state in ON_DEVICE]
-    items = [Item(experiment, _waits_for(run, experiment, on_device)) for experiment in live]
+    best = run.best
+    items = [Item(one, _waits_for(run, one, on_device), _aside(one, best)) for one in live]
     now = [item for item in items if item.experiment.state in _BIG] or items[:1]
     last = light.filter(finished_at__isnull=False).select_related("parent").order_by("-finished_at", "-number").first()
     return Activity(
         now=now,
         coming=[item for item in items if item not in now],
         last=Item(last) if last else None,
-        best=run.best,
+        best=best,
         idle="" if items else _idle(run),
         plan=planning.plan_for(run) if _plans(run) else None,
     )
@@ -73,13 +75,33 @@ def _waits_for(run: Run, experiment: Experiment, on_device: list[Experiment]) ->
         if on_device:
             numbers = ", ".join(f"#{other.number}" for other in on_device)
             return f"It trains as soon as {numbers} is through."
-        return _no_worker("gpu") or "It starts as soon as a device is free."
+        return _no_worker("gpu") or f"It starts as soon as a device is free{_holders(run)}."
     if experiment.state == State.PROPOSING and not experiment.worker:
         if run.state == RunState.PAUSED:
             return "The run is paused. The idea is worked out after you resume."
         if run.ask_at and run.ask_at > timezone.now() and experiment.strategy != "sweep":
             return "The researcher did not answer. It is asked again soon: see above."
         return _no_worker("think") or "A worker takes it up in a moment."
+    return ""
+
+
+def _holders(run: Run) -> str:
+    """What other runs train on the devices."""
+    others = Experiment.objects.filter(state__in=ON_DEVICE).exclude(run=run).select_related("run__program").order_by("pk")
+    found = [f"#{other.number} of {other.run}" for other in others.defer("prompt", "edits", "memo", "diff")[:3]]
+    return f": now {', '.join(found)} {'train' if len(found) > 1 else 'trains'}" if found else ""
+
+
+def _aside(experiment: Experiment, best: Experiment | None) -> str:
+    moved = best is not None and experiment.parent_id != best.pk and not experiment.branches_from(best)
+    if experiment.state == State.REVIEWING and best and moved:
+        return (
+            f"The best is #{best.number} by now. Approved, the same change is put on it; where it does not fit, "
+            "another one is worked out and you are asked again."
+        )
+    if experiment.attempt > 1 and experiment.state in {State.PROPOSING, State.REVIEWING}:
+        again = experiment.moves.filter(old=State.READY, new=State.PROPOSING).order_by("-pk").first()
+        return f"Worked out anew: {again.why}." if again else ""
     return ""
 
 

@@ -96,8 +96,8 @@ class SettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         help_texts = {
             "researcher": "The sweep needs no key and tries constants of train.py one by one. An LLM reads program.md. "
             "An agent is a command that edits the files itself.",
-            "model": "As litellm names it: provider/model. Its key is read from the environment or the keys file "
-            "(OPENAI_API_KEY, ANTHROPIC_API_KEY, …). Not used by the sweep.",
+            "model": "As litellm names it: provider/model, such as openai/gpt-5-mini. Its key is read from the environment "
+            "or the keys file (OPENAI_API_KEY, ANTHROPIC_API_KEY, …). Not used by the sweep.",
             "api_base": "Only for a server of your own that speaks OpenAI's protocol, such as "
             "http://127.0.0.1:11434/v1. Empty: the provider's own address. Its key, where it needs one, is "
             "AUTORESEARCH_API_BASE_KEY: no provider's key is sent there.",

@@ -62,6 +62,7 @@ urlpatterns = [
     path("runs/<int:pk>/ask-now/", run_actions.ask_now, name="run-ask-now"),
     path("runs/<int:pk>/limits/", run_actions.limits, name="run-limits"),
     path("runs/<int:pk>/note/", run_actions.note, name="run-note"),
+    path("runs/<int:pk>/note/drop/", run_actions.drop_note, name="run-note-drop"),
     path("runs/<int:pk>/ideas/", ideas.add, name="run-idea"),
     path("runs/<int:pk>/ideas/edit/", ideas.edit, name="run-idea-edit"),
     path("runs/<int:pk>/ideas/move/", ideas.move, name="run-idea-move"),

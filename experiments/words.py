@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.states import Badge, Failure, Kind, State
+from experiments.states import Badge, Failure, Kind, Mode, State
 from trainer.presets import PRESETS
 
 FAILURES: dict[str, str] = {
@@ -50,6 +50,12 @@ BADGES: dict[str, str] = {
     Badge.OVERTIME: "It trained longer than the budget, by the clock outside. Never kept.",
     Badge.SEED_ONLY: "It changes nothing but a seed. Never kept.",
     Badge.IMPLAUSIBLE: "Better than anything seen: a person looks before anything is built on it.",
+}
+MODES: dict[str, str] = {
+    Mode.AUTOPILOT: "Autopilot: nobody is asked. What waited for you goes on.",
+    Mode.APPROVE_DIFFS: "From the next proposal on, each diff waits for you. What was proposed before trains unasked.",
+    Mode.APPROVE_KEEPS: "From the next verdict on, each gain waits for you before it is kept.",
+    Mode.APPROVE_BOTH: "From now on, each new diff waits for you before it trains, and each gain before it is kept.",
 }
 _BADGE_TONES = {Badge.VERIFIED: "kept", Badge.SELF_REPORTED: "", Badge.TAMPERED: "failed", Badge.LEAK: "failed"}
 SANDBOX = {

@@ -193,6 +193,16 @@ class Run(models.Model):
             self.notes.create(text=text, author=by)
             self.record(by, "note", why=text)
 
+    def drop_note(self, pk: int, *, by: str) -> None:
+        """Take a note back: no prompt holds it from now on. Its text stays in the audit log."""
+        with transaction.atomic():
+            Run.locked(self.pk)
+            note = self.notes.filter(pk=pk).first()
+            if note is None:
+                raise StateError("This note was taken back already.")
+            self.record(by, "note taken back", why=note.text)
+            note.delete()
+
     def limit_reached(self) -> tuple[str, str] | None:
         """(reason, sentence) of the first limit that is reached, or None."""
         if self.max_experiments and self.experiments.count() >= self.max_experiments:

@@ -59,6 +59,11 @@ def state_badge(state: str, reason: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
+@register.filter
+def state_word(state: str) -> str:
+    return WORDS.get(state, state)
+
+
 @register.inclusion_tag("partials/need_pill.html")
 def need_pill() -> dict[str, int]:
     return {"count": inbox.count()}

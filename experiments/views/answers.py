@@ -45,13 +45,14 @@ def post_only(page: str) -> Callable[[View], View]:
 
 
 def act(request: HttpRequest, back: str, change: Callable[[], object], done: str = "") -> HttpResponse:
-    """Make one change, then go `back` (a URL). A StateError becomes a text with status 409, or a message there."""
+    """Make one change, then go `back` (a URL), saying what was `done`. A StateError becomes a text with status 409."""
     try:
         change()
     except StateError as error:
         return refuse(request, str(error), back)
     if is_htmx(request):
-        return trigger_client_event(HttpResponse(status=204), "refresh")
+        answer = trigger_client_event(HttpResponse(status=204), "refresh")
+        return trigger_client_event(answer, "said", {"text": done}) if done else answer
     if done:
         messages.success(request, done)
     return redirect(back)

@@ -12,7 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from experiments import tasks
 from experiments.models import Experiment
-from experiments.states import StateError
+from experiments.states import State, StateError
 from experiments.views.answers import act, by, post_only, refuse
 
 MAX_QUESTION = 1000  # characters
@@ -56,7 +56,12 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 
 @post_only("experiment")
 def roll_back(request: HttpRequest, pk: int) -> HttpResponse:
+    target = _load(pk)
+    later = target.run.experiments.filter(state=State.KEPT).exclude(pk__in=target.chain()).order_by("number")
+    taken = ", ".join(f"#{number}" for number in later.values_list("number", flat=True))
     done = "The branch now ends at #{}. The next idea builds on it."
+    if taken:
+        done += f" Reverted: {taken}. To undo this, roll forward on the page of the last of them."
     return _act(request, pk, lambda experiment: experiment.run.make_best(experiment, by=by(request)), done)
 
 

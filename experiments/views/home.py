@@ -28,5 +28,6 @@ def home(request: HttpRequest) -> HttpResponse:
     if part != "programs":
         context["needs"] = inbox.needs()
     if part != "needs":
-        context["programs"] = program_cards()
+        cards = context["programs"] = program_cards()
+        context["demo_alone"] = len(cards) == 1 and [item.run.tag for item in cards[0].runs] == ["demo"]
     return render(request, f"home/{part}.html" if part else "home.html", context)

@@ -98,7 +98,12 @@ def save_brief(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _saved_as(saved: BriefVersion) -> str:
-    return f"Saved as version {saved.number}. The next proposal reads it."
+    return f"Saved as version {saved.number}. {_who_reads(saved.program)}"
+
+
+def _who_reads(program: Program) -> str:
+    sweeps = program.researcher == Program.Researcher.SWEEP
+    return "The built-in sweep does not read it; an LLM would." if sweeps else "The next proposal reads it."
 
 
 def _conflict(request: HttpRequest, program: Program, form: BriefForm, conflict: BriefConflict) -> HttpResponse:
@@ -175,7 +180,7 @@ def restore_brief(request: HttpRequest, pk: int, number: int) -> HttpResponse:
         saved = conflict.latest
         why = f"Not restored: {saved.author} saved version {saved.number} in the meantime. Look at it, then restore."
         return refuse(request, why, resolve_url("program-brief-version", pk, number))
-    messages.success(request, f"Version {number} is back, as version {saved.number}. The next proposal reads it.")
+    messages.success(request, f"Version {number} is back, as version {saved.number}. {_who_reads(program)}")
     return redirect("program", pk)
 
 

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 from django_htmx.http import replace_url
 
-from experiments import charts, planning
+from experiments import charts, planning, words
 from experiments.activity import activity
 from experiments.forms import OUTAGES, IdeaForm, LimitsForm, NoteForm
 from experiments.models import Run
@@ -23,6 +23,7 @@ from experiments.table import table
 from experiments.templatetags.texts import line
 from experiments.tiles import tiles
 
+_ASKS = {State.REVIEWING, State.CONFIRMING}
 _FINISHED_FIRST = {State.TRAINING, State.EVALUATING}  # before a pause takes hold
 
 
@@ -62,11 +63,16 @@ def _limits(run: Run) -> dict[str, Any]:
 
 
 def _head(run: Run) -> dict[str, Any]:
-    modes = [(mode.value, mode.value.replace("_", " ").capitalize()) for mode in Mode]
+    modes = [(mode.value, mode.value.replace("_", " ").capitalize(), words.MODES[mode]) for mode in Mode]
     limited = run.state != RunState.ACTIVE and run.limit_reached() is not None
     finishing = run.experiments.filter(state__in=_FINISHED_FIRST) if run.state == RunState.PAUSED else []
     last = run.experiments.exclude(sandbox="").order_by("-trained_at").values_list("sandbox", flat=True).first()
-    return {"modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits", "outages": OUTAGES}
+    rows = run.experiments.filter(state__in=[State.KEPT, *_ASKS]).order_by("number").values_list("number", "state")
+    waiting = [number for number, state in rows if state in _ASKS]
+    return {
+        "modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits", "outages": OUTAGES,
+        "waiting": waiting, "has_best": len(rows) > len(waiting),
+    }  # fmt: skip
 
 
 def _tiles(run: Run) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django_htmx.http import trigger_client_event
 
-from experiments import planning, tasks
+from experiments import planning, tasks, words
 from experiments.forms import LimitsForm, NoteForm
 from experiments.models import Run
 from experiments.states import Mode, Outage, StateError
@@ -51,7 +51,7 @@ def mode(request: HttpRequest, pk: int) -> HttpResponse:
     run, wanted = _run(pk), request.POST.get("mode", "")
     if wanted not in set(Mode):
         return refuse(request, "There is no such mode. Reload the page and choose again.", resolve_url("run", pk))
-    return _change(request, run, lambda: run.set_mode(Mode(wanted), by=by(request)))
+    return _change(request, run, lambda: run.set_mode(Mode(wanted), by=by(request)), words.MODES[wanted])
 
 
 @post_only("run")
@@ -117,11 +117,18 @@ def note(request: HttpRequest, pk: int) -> HttpResponse:
     run, form = _run(pk), NoteForm(request.POST)
     if not form.is_valid():
         if is_htmx(request):
-            return render(request, "run/note_form.html", {"run": run, "note_form": form}, status=422)
+            return render(request, "run/note_form.html", {"run": run, "program": run.program, "note_form": form}, status=422)
         return page(request, run, status=422, note_form=form)
     run.add_note(form.cleaned_data["text"], by=by(request))
     tasks.wake(run.pk)
     if not is_htmx(request):
         return redirect("run", pk)
-    answer = render(request, "run/note_form.html", {"run": run, "note_form": NoteForm()})
+    answer = render(request, "run/note_form.html", {"run": run, "program": run.program, "note_form": NoteForm()})
     return trigger_client_event(answer, "refresh")
+
+
+@post_only("run")
+def drop_note(request: HttpRequest, pk: int) -> HttpResponse:
+    run, note = _run(pk), request.POST.get("note", "")
+    pk_of_note = int(note) if note.isdecimal() and len(note) < 16 else 0
+    return _change(request, run, lambda: run.drop_note(pk_of_note, by=by(request)), "The note is in no prompt from now on.")

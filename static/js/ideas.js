@@ -61,6 +61,14 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (editor && event.detail.successful) editor.open = false;
 });
 
+// An idea that has come to the top or the bottom: its button is off, so the keyboard goes on from the other one
+let pressed = "";
+document.addEventListener("click", ({ target }) => { pressed = target.closest?.(".ideas .idea-tools button")?.id ?? ""; });
+document.addEventListener("htmx:afterSettle", ({ target }) => {
+  const button = pressed && target.id === "ideas" && document.getElementById(pressed);
+  if (button?.disabled && document.activeElement === document.body) button.parentNode.querySelector("button:not(:disabled)")?.focus();
+});
+
 // What was unfolded stays so
 const unfolded = new Set();
 document.addEventListener("toggle", ({ target }) => {

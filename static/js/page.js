@@ -5,14 +5,15 @@ import "./times.js";
 
 const toasts = document.querySelector("[data-toasts]");
 
-export function toast(text) {
+export function toast(text, kind = "error") {
   const line = document.createElement("p");
-  line.className = "message error";
+  line.className = `message ${kind}`;
   line.textContent = text;
   toasts.replaceChildren(line);
   clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => line.remove(), 12000);
+  toast.timer = setTimeout(() => line.remove(), kind === "error" ? 12000 : 6000);
 }
+document.addEventListener("said", ({ detail }) => toast(detail.text, "success"));  // what a click has done
 
 // Dialogs, and menus that close on a click elsewhere
 document.addEventListener("click", (event) => {
@@ -29,6 +30,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
 });
+
+const isRefresh = (event) => event.detail.requestConfig?.verb === "get";
 
 // A second click on a form that is on its way does nothing
 const release = (form) => {
@@ -54,7 +57,6 @@ document.addEventListener("htmx:afterRequest", (event) => {
 });
 
 // Errors of what a person asked for; a fragment that fails to refresh is live.js's business
-const isRefresh = (event) => event.detail.requestConfig?.verb === "get";
 document.addEventListener("htmx:responseError", (event) => {
   event.detail.elt.closest("dialog")?.close();  // a dialog would cover the toast
   if (isRefresh(event)) return;

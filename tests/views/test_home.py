@@ -69,3 +69,15 @@ def test_queries_do_not_grow_with_runs(admin_client, django_assert_max_num_queri
         make_experiment(run, State.REVIEWING)
     with django_assert_max_num_queries(14):
         admin_client.get("/")
+
+
+def test_the_demo_says_what_it_is_until_something_else_is_there(admin_client):
+    run = make_run(tag="demo")
+    assert "This is a demo" in admin_client.get("/").content.decode()
+    make_run(run.program, "two")
+    assert "This is a demo" not in admin_client.get("/").content.decode()
+
+
+def test_a_card_speaks_of_a_state_as_its_badge_does(admin_client):
+    make_experiment(make_run(), State.REVIEWING)
+    assert "</b> needs review ·" in admin_client.get("/").content.decode()

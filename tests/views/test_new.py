@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
+from litellm.exceptions import NotFoundError
 
 from experiments.loop.workspace import Workspace
+from experiments.management.commands.try_model import why_not
 from experiments.models import Program, Run
+from experiments.researcher.base import ResearcherAway, ResearcherError
+from experiments.researcher.llm_errors import TryAgain, detail_of, explain
 from experiments.states import Mode
 from tests.standin_llm import StandIn
 from trainer import presets
@@ -108,3 +112,20 @@ def test_a_model_that_does_not_answer_says_why(signed_in):
     page = signed_in.post("/new/model/", {"model": "openai/x", "api_base": "http://127.0.0.1:9/v1"}).content.decode()
     assert "✕" in page and "Traceback" not in page
     assert "Enter the model first" in signed_in.post("/new/model/", {}).content.decode()
+
+
+def test_a_failed_call_says_what_to_do_where_there_is_no_run_yet():
+    unknown = explain(NotFoundError("The model does not exist", "x", "openai"), "openai/x", "openai")
+    assert isinstance(unknown, ResearcherError)
+    words = why_not(unknown, "openai/x", "")
+    assert words == "openai knows no model openai/x: The model does not exist. Correct its name."
+    away = ResearcherAway("openai/x gave no reply in 1 tries")
+    away.__cause__ = TryAgain("no connection")
+    assert "did not answer at http://here/v1: no connection. Start that server" in why_not(away, "openai/x", "http://here/v1")
+    assert "resume" not in why_not(away, "openai/x", "")
+
+
+def test_what_litellm_puts_before_an_error_is_left_out():
+    text = "litellm.NotFoundError: NotFoundError: OpenAIException - The model does not exist.\nmore"
+    assert detail_of(ValueError(text)) == "The model does not exist"
+    assert detail_of(ValueError("litellm.APIError: ")) == "litellm.APIError:"

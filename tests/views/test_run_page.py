@@ -4,7 +4,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from experiments import presence, tasks
 from experiments.models import Idea, Note
 from experiments.states import Mode, RunState, State, StateError
-from tests.factories import make_experiment, make_run
+from tests.factories import make_experiment, make_program, make_run
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HTTP_HX_REQUEST": "true"}
@@ -154,7 +154,10 @@ def test_the_chart_and_the_results(admin_client, run):
 # What a person does
 
 
-CHANGES = ["pause", "resume", "stop", "mode", "limits", "note", "adopt", "restore", "ideas", "ideas/edit", "ideas/drop"]
+CHANGES = [
+    "pause", "resume", "stop", "mode", "limits", "note", "note/drop", "adopt", "restore",
+    "ideas", "ideas/edit", "ideas/drop",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("action", CHANGES)
@@ -368,3 +371,58 @@ def test_the_researchers_own_ideas_are_reminders_behind_those_of_people(admin_cl
     part = get(admin_client, run, "?part=ideas")
     assert part.index("a person&#x27;s") < part.index("own first") < part.index("own last")
     assert part.count("its own reminder") == 2 and part.count("· next") == 1
+@pytest.mark.parametrize(("state", "words"), [(State.REVIEWING, "#1 waits for you"), (State.TRAINING, None)])
+def test_the_head_leads_to_what_waits_for_a_person(admin_client, run, state, words):
+    make_experiment(run, state)
+    head = get(admin_client, run, "?part=head")
+    assert words in head if words else 'href="#activity"' not in head
+
+
+def test_a_change_of_mode_says_what_it_does(admin_client, run):
+    answer = admin_client.post(f"/runs/{run.pk}/mode/", {"mode": "approve_diffs"}, **HTMX)
+    assert "each diff waits for you" in answer["HX-Trigger"] and "refresh" in answer["HX-Trigger"]
+
+
+def test_a_proposal_for_an_older_best_says_what_an_approval_does(admin_client, run):
+    first = run.experiments.get()
+    make_experiment(run, State.KEPT, 1.4, parent=first)
+    make_experiment(run, State.REVIEWING, parent=first)
+    card = get(admin_client, run, "?part=activity")
+    assert "The best is #1 by now" in card and "you are asked again" in card
+
+
+def test_a_proposal_that_was_sent_back_says_why(admin_client, run):
+    again = make_experiment(run, State.READY)
+    again.move_to(State.PROPOSING, by="loop", why="the best is now #0, and the edit does not fit it", attempt=2)
+    assert "Worked out anew: the best is now #0" in get(admin_client, run, "?part=activity")
+
+
+def test_who_holds_the_device_is_named(admin_client, run):
+    make_experiment(run, State.READY)
+    other = make_experiment(make_run(make_program("other")), State.TRAINING)
+    assert f"now #{other.number} of {other.run} trains." in get(admin_client, run, "?part=activity")
+
+
+def test_tokens_without_a_price_are_not_free(admin_client, run):
+    make_experiment(run, State.DISCARDED, 1.6, tokens_in=900, tokens_out=100)
+    shown = get(admin_client, run, "?part=tiles")
+    assert "1 k tokens" in shown and ">unknown</p>" in shown and "$0" not in shown
+    make_experiment(run, State.DISCARDED, 1.6, cost=0.5)
+    assert "at least $0.50" in get(admin_client, run, "?part=tiles")
+
+
+@pytest.mark.parametrize(("researcher", "words"), [("sweep", "reads no notes"), ("litellm", "Stands in every prompt")])
+def test_only_an_llm_reads_notes(admin_client, run, researcher, words):
+    type(run.program).objects.update(researcher=researcher)
+    assert words in get(admin_client, run)
+    assert words in admin_client.post(f"/runs/{run.pk}/note/", {"text": "x"}, **HTMX).content.decode()
+
+
+def test_a_note_is_taken_back_and_stays_in_the_audit_log(admin_client, run, woken):
+    run.add_note("Try the window.", by="me")
+    data = {"note": run.notes.get().pk}
+    assert admin_client.post(f"/runs/{run.pk}/note/drop/", data, **HTMX).status_code == 204
+    assert not run.notes.exists() and run.moves.last().why == "Try the window."
+    again = admin_client.post(f"/runs/{run.pk}/note/drop/", data, **HTMX)
+    assert (again.status_code, again.content.decode()) == (409, "This note was taken back already.")
+    assert admin_client.post(f"/runs/{run.pk}/note/drop/", {"note": "x"}, **HTMX).status_code == 409

@@ -13,6 +13,7 @@ from experiments.loop.llm_settings import llm_settings
 from experiments.researcher.base import ResearcherError
 from experiments.researcher.limits import Prices
 from experiments.researcher.llm import LiteLLM
+from experiments.researcher.llm_errors import OR_THE_SWEEP
 from experiments.researcher.trial import try_model
 
 SECONDS = 30
@@ -37,6 +38,12 @@ class Command(BaseCommand):
         try:
             ok, words = True, try_model(LiteLLM(options["model"], options["api_base"], by_hand=by_hand, shared=shared)).words
         except ResearcherError as error:
-            ok, words = False, str(error)
+            ok, words = False, why_not(error)
         self.stdout.write(json.dumps({"ok": ok, "words": words}) if options["json"] else words)
         sys.exit(0 if ok else 1)
+
+
+def why_not(error: ResearcherError) -> str:
+    """In words for somebody who has no run yet that could be resumed, and maybe no program."""
+    words = str(error).replace(f", {OR_THE_SWEEP}", ".").replace(" on the program page", "")
+    return words.replace(", then resume the run", ", then try again").replace(" and resume the run", "")
