@@ -29,6 +29,7 @@ REPOS_DIR = VAR_DIR / "repos"  # one bare repository per program
 WORK_DIR = VAR_DIR / "work"  # one folder per training in progress
 DATA_DIR = env_path("AUTORESEARCH_CACHE_DIR", VAR_DIR / "data")  # corpus and tokenizer
 LOG_DIR = VAR_DIR / "log"
+PREFLIGHT_DIR = VAR_DIR / "preflight"  # one folder per rehearsal in progress
 DEVICE_DIR = VAR_DIR / "devices"  # one lock file per device
 TEMPLATE_DIR = BASE_DIR / "trainer" / "template"
 
@@ -66,6 +67,7 @@ BREAKER_FAILURES = env_int("AUTORESEARCH_BREAKER", 10, low=1, high=1000)  # fail
 MIN_FREE_MB = env_int("AUTORESEARCH_MIN_FREE_MB", 200, low=0, high=10**9)
 LLM_TIMEOUT_SECONDS = env_int("AUTORESEARCH_LLM_TIMEOUT", 120, low=1, high=3600)
 LLM_TRIES = env_int("AUTORESEARCH_LLM_TRIES", 5, low=1, high=100)
+PREFLIGHT_SECONDS = env_int("AUTORESEARCH_PREFLIGHT_SECONDS", -1, low=-1, high=600)  # -1: by the device; 0: none
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
 SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")
 SANDBOX_READ = env_paths("AUTORESEARCH_SANDBOX_READ")  # what else a training may read

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import chain, devices, judging, planning, training, verdict
+from experiments.loop import chain, devices, judging, planning, preflight, training, verdict
 from experiments.loop.errors import MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
 from experiments.loop.lease import Lease, heartbeat
@@ -146,15 +146,22 @@ def _ask(
             files = apply_edits(context.files, proposal.edits)
             if not researcher.reads_prompt:  # the sweep tries a value again on purpose, on another best
                 return proposal, files, change_between(context.files, files)
-            return proposal, files, gate.check(context.files, files)
+            change = gate.check(context.files, files)
+            preflight.check(experiment, context, proposal, files, lease.check)
+            return proposal, files, change
         except EditError as error:
             if not repairs_left:
-                reason = Failure.DUPLICATE if isinstance(error, Duplicate) else Failure.BAD_PATCH
-                raise StageError(reason, str(error)) from error
+                raise StageError(_reason(error), str(error)) from error
             writer.say(f"The edit could not be used: {error} Asked again, {repairs_left} left.")
             messages = (*messages, Message("assistant", text), repair_message(str(error)))
             _store_prompt(experiment, messages)
     raise AssertionError("unreachable")
+
+
+def _reason(error: EditError) -> Failure:
+    if isinstance(error, preflight.Refused):
+        return Failure.PREFLIGHT
+    return Failure.DUPLICATE if isinstance(error, Duplicate) else Failure.BAD_PATCH
 
 
 def _store_prompt(experiment: Experiment, messages: tuple[Message, ...]) -> None:
