@@ -84,6 +84,13 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
     return made
 
 
+def train_anyway(refused: Experiment, *, by: str) -> Experiment:
+    """A new experiment of what the rehearsal refused. Raises StateError where none can be added."""
+    made = manual.train_anyway(refused, by=by)
+    wake(made.run_id)
+    return made
+
+
 def create_program(name: str, **fields: Any) -> Program:
     """A program from the trainer's template, its repository and first brief; `preset` as in trainer/presets.py."""
     return actions.create_program(name, **fields)

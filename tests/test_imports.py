@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PAGES_ARE_MADE_OF = """
 activity advice audit cards charts comparison forms forms_import forms_manual forms_new forms_program
-forms_recipe importing inbox log_text machines markup measures model_check overlaid report report_rows results
+forms_recipe importing inbox log_text machines markup measures model_check overlaid preflights report report_rows results
 stream_reading table themes tiles words
 """
 

@@ -28,6 +28,7 @@ SPARE = 0.8  # of the machine's free memory: the rehearsal must not take it from
 OVER = 1.1  # an expected need of more than this share of the card is refused
 POLL_SECONDS = 0.1
 NICE = 19  # a training may be running beside
+ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "AUTORESEARCH_THREADS": "1"}
 STAGES = ("import", "build", "step", "score", "end")  # in this order
 UNSEEN_ON_CPU = ("the loss after the first steps", "leaks", "torch.compile")
 UNSEEN_ON_CARD = ("any number: NaN, divergence", "CUDA kernels, FlashAttention and fp8 themselves", "torch.compile",
@@ -85,8 +86,7 @@ def rehearse(job: launch.Job, card: Card | None, check: Callable[[], None] = lam
     rehearsed = replace(
         job, command=["{python}", str(FOLDER / "rehearse.py"), json.dumps(plan)], exam=False, device="cpu",
         device_lock=job.folder / "device.lock", read=[*job.read, str(FOLDER)], kill_grace_seconds=0.2,
-        env={**job.env, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "AUTORESEARCH_THREADS": "1",
-             "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**job.env, **ENVIRONMENT},
     )  # fmt: skip
     try:
         _run(rehearsed, check)
@@ -120,7 +120,8 @@ def judge(report: Mapping[str, Any] | None, card: Card | None, words: str = "", 
     ended, error = str(report.get("ended")), _clean(report.get("error"))
     found = Preflight(
         True, str(stage), error, seen=tuple(_seen(report, str(stage))),
-        not_seen=UNSEEN_ON_CARD if card else UNSEEN_ON_CPU, cpu_seconds=_number(report.get("cpu_seconds"), float), params=_number(report.get("params"), int),
+        not_seen=UNSEEN_ON_CARD if card else UNSEEN_ON_CPU, params=_number(report.get("params"), int),
+        cpu_seconds=_number(report.get("cpu_seconds"), float),
         memory_mb=_number(report.get("memory_mb"), float), resident_mb=_number(report.get("resident_mb"), float),
     )  # fmt: skip
     if ended == "enough":
@@ -166,8 +167,8 @@ def against(found: Preflight, card: Card | None, counted_mb: float | None, measu
         return replace(found, seen=(*found.seen, f"about {_gb(expected)} of the card's memory"))
     return replace(
         found, ok=False, stage="step",
-        error=f"Out of memory: it would need about {_gb(expected)}, the card has {_gb(room / 2**20)}. Before the edit it took "
-        f"{_gb(measured_mb)}; the rehearsal counts {found.memory_mb / counted_mb:.1f} times as much.",
+        error=f"Out of memory: it would need about {_gb(expected)}, the card has {_gb(room / 2**20)}. Before the edit it "
+        f"took {_gb(measured_mb)}; the rehearsal counts {found.memory_mb / counted_mb:.1f} times as much.",
     )  # fmt: skip
 
 

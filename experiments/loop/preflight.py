@@ -43,6 +43,7 @@ def check(
     program, seconds = experiment.run.program, seconds_of(devices.names()[0])
     if not seconds or not program.has_exam:
         return
+    assert context.best_number is not None, "an idea builds on something"
     parent = experiment.run.experiments.get(number=context.best_number)
     card = devices.card(devices.names()[0])
     found = _rehearse(experiment, parent, files, card, seconds, is_ours)

@@ -68,3 +68,14 @@ def revert(request: HttpRequest, pk: int) -> HttpResponse:
     when = "It is trained" if made.run.is_active else "Once you resume the run it is trained"
     messages.success(request, f"#{made.number} takes #{experiment.number} back. {when} and judged as any other.")
     return redirect("experiment", made.pk)
+
+
+@post_only("experiment")
+def train_anyway(request: HttpRequest, pk: int) -> HttpResponse:
+    experiment = _load(pk)
+    try:
+        made = tasks.train_anyway(experiment, by=by(request))
+    except StateError as error:
+        return refuse(request, str(error), _back(request, experiment))
+    messages.success(request, f"#{made.number} trains what the rehearsal of #{experiment.number} refused.")
+    return redirect("experiment", made.pk)

@@ -1,5 +1,6 @@
 """Rehearsals without sandbox and shim, in forks of a process that has imported torch; and what edits they are shown."""
 
+# ruff: noqa: E501 - a table of code
 from __future__ import annotations
 
 import json
@@ -7,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.trainer.examining import T, VOCAB, Prepared, Zygote
+from tests.trainer.examining import VOCAB, Prepared, T, Zygote
 from trainer.launch import TEMPLATE, fixed_files
 from trainer.preflight import FOLDER, Card, Preflight, judge
 from trainer.spec import read_json

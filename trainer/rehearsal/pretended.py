@@ -22,12 +22,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 META = torch.device("meta")
 ROUND_BYTES = 512  # the caching allocator's smallest step
-READS = {"item", "__float__", "__int__", "__index__", "__bool__", "tolist", "__format__", "equal", "allclose", "__contains__"}
+READS = {
+    "item", "__float__", "__int__", "__index__", "__bool__", "tolist", "__format__", "equal", "allclose",
+    "__contains__",
+}  # fmt: skip
 # Under autocast: what runs in the lower type, and what in float32 (the parts of torch's lists that models use)
-LOWER = {"linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "einsum", "conv1d", "conv2d",
-         "scaled_dot_product_attention"}  # fmt: skip
-FULL = {"softmax", "log_softmax", "cross_entropy", "nll_loss", "layer_norm", "exp", "log", "pow", "cumsum", "sum", "prod", "norm",
-        "mse_loss", "rsqrt", "softplus"}  # fmt: skip
+LOWER = {
+    "linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm", "einsum",
+    "conv1d", "conv2d", "scaled_dot_product_attention",
+}  # fmt: skip
+FULL = {
+    "softmax", "log_softmax", "cross_entropy", "nll_loss", "layer_norm", "exp", "log", "pow", "cumsum", "sum", "prod",
+    "norm", "mse_loss", "rsqrt", "softplus",
+}  # fmt: skip
 MIXED = ("index", "index_put", "copy", "_to_copy", "_index_put_impl", "set_data")  # may take tensors of two devices
 UNKNOWN = re.compile(r"\bmeta\b|\bcuda\b|nvidia|triton|\bdriver|not implemented for|Could not run|nvrtc|cudnn", re.I)
 FACTORIES = {"empty", "zeros", "ones", "full", "rand", "randn"}
@@ -144,7 +151,7 @@ class Card(TorchFunctionMode):
         self.made_up_at: tuple[str, int] | None = None  # where a number was last read that does not exist
         self.memory = Memory(self)
         patch_cuda(self)
-        patch_attention(self, source)
+        patch_attention(source)
         warnings.filterwarnings("ignore", message=".*meta.*")
 
     def __enter__(self) -> Any:
@@ -181,6 +188,8 @@ class Card(TorchFunctionMode):
             kwargs.pop("generator")
         if self.autocasts and self.autocasts[-1] is not None:
             args, kwargs = self.cast(name, args, kwargs, self.autocasts[-1])
+        if name in LOWER:
+            self.check_types(name, args)
         if name == "scaled_dot_product_attention" and args and args[0].is_meta:
             return self.attend(func, args, kwargs)
         return func(*args, **kwargs)
@@ -253,7 +262,12 @@ class Card(TorchFunctionMode):
         if isinstance(error, NotImplementedError) or UNKNOWN.search(f"{type(error).__name__} {error}"):
             return "It needs a real GPU to say"
         at = self.made_up_at
-        if at is not None and at[0].endswith(file) and 0 <= line - at[1] <= 3 and isinstance(error, ArithmeticError | AssertionError | ValueError):
+        if (
+            at is not None
+            and at[0].endswith(file)
+            and 0 <= line - at[1] <= 3
+            and isinstance(error, ArithmeticError | AssertionError | ValueError)
+        ):
             return "It hangs on a number that only a real training has"
         return ""
 
@@ -265,11 +279,23 @@ class Card(TorchFunctionMode):
             return args, kwargs
 
         def one(value: Any) -> Any:
-            if isinstance(value, torch.Tensor) and value.is_floating_point() and value.is_meta and value.dtype != torch.float64:
+            if (
+                isinstance(value, torch.Tensor)
+                and value.is_floating_point()
+                and value.is_meta
+                and value.dtype != torch.float64
+            ):
                 return value.to(to)
             return value
 
         return tuple(one(value) for value in args), {key: one(value) for key, value in kwargs.items()}
+
+    def check_types(self, name: str, args: Any) -> None:
+        """A product of two types: on a GPU an error, without data not."""
+        types_ = {one.dtype for one in tensors(args) if one.is_meta and one.is_floating_point()}
+        if len(types_) > 1:
+            got = " and ".join(sorted(map(str, types_)))
+            raise RuntimeError(f"{name}: expected tensors of the same dtype, but got {got}")
 
     def attend(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Checked on one row by torch's own rules, then held as a fused kernel holds it."""
@@ -278,7 +304,9 @@ class Card(TorchFunctionMode):
         try:
             with torch.no_grad():
                 few = tuple(one[:1] if isinstance(one, torch.Tensor) and one.dim() == 4 else one for one in args)
-                some = {key: one[:1] if isinstance(one, torch.Tensor) and one.dim() == 4 else one for key, one in kwargs.items()}
+                some = {
+                    key: one[:1] if isinstance(one, torch.Tensor) and one.dim() == 4 else one for key, one in kwargs.items()
+                }
                 func(*few, **some)
         finally:
             self.unseen = False
@@ -293,7 +321,7 @@ class Autocast(contextlib.ContextDecorator):
     card: Card
 
     def __init__(
-        self, device_type: str = "cuda", dtype: torch.dtype | None = None, enabled: bool = True, cache_enabled: bool | None = None
+        self, device_type: str = "cuda", dtype: torch.dtype | None = None, enabled: bool = True, *_: Any, **__: Any
     ) -> None:
         self.dtype = (dtype or torch.float16) if enabled and device_type.startswith("cuda") else None
 
@@ -308,8 +336,8 @@ class Autocast(contextlib.ContextDecorator):
 class CudaAutocast(Autocast):
     """torch.cuda.amp.autocast: the same without a device."""
 
-    def __init__(self, enabled: bool = True, dtype: torch.dtype | None = None, cache_enabled: bool | None = None) -> None:
-        super().__init__("cuda", dtype, enabled, cache_enabled)
+    def __init__(self, enabled: bool = True, dtype: torch.dtype | None = None, *_: Any, **__: Any) -> None:
+        super().__init__("cuda", dtype, enabled)
 
 
 class Nothing:
@@ -328,7 +356,7 @@ class Nothing:
 
 class Generator(torch.Generator):
     def __new__(cls, device: Any = "cpu") -> Generator:  # noqa: ARG004
-        return super().__new__(cls, "cpu")
+        return super().__new__(cls, "cpu")  # type: ignore[call-arg]
 
 
 def patch_cuda(card: Card) -> None:
@@ -366,7 +394,7 @@ def patch_cuda(card: Card) -> None:
     torch.set_default_device = lambda device: default(card.moved(device))
 
 
-def patch_attention(card: Card, source: str) -> None:
+def patch_attention(source: str) -> None:
     """Kernels that exist on a card alone: shapes go in, the shape of the values comes out."""
     if "flex_attention" in source:
         from torch.nn.attention import flex_attention as flex

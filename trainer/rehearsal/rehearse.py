@@ -1,4 +1,4 @@
-"""Runs a train.py from its first line to its last, in seconds: its own code, a few batches, a clock that runs ahead, no exam.
+"""Runs a train.py from its first line to its last, in seconds: its code, a few batches, a clock that runs ahead, no exam.
 
     python rehearse.py PLAN     # JSON, see trainer/preflight.py; in the folder of the code, in a training's sandbox
 
@@ -155,7 +155,7 @@ class Rehearsal:
 
     def prepare(self, source: str) -> None:
         """What the training meets instead of the machine: our loader, our exam, our clock, no compiler, one thread."""
-        import prepare  # type: ignore[import-not-found,unused-ignore]
+        import prepare  # type: ignore[import-not-found]
         import torch
 
         torch.set_num_threads(1)
@@ -163,7 +163,7 @@ class Rehearsal:
         torch.compile = as_it_is  # type: ignore[assignment]
         torch.nn.Module.compile = lambda *_args, **_options: None  # type: ignore[method-assign]
         if self.plan["card"] is not None:
-            from pretended import Card
+            from pretended import Card  # type: ignore[import-not-found]
 
             self.card = Card(**self.plan["card"], source=source, folder=str(FOLDER))
         loader = self.unreal_batches if self.card else prepare.make_dataloader
@@ -217,7 +217,7 @@ class Rehearsal:
     def evaluate(self, model: Any, tokenizer: Any, batch_size: int) -> float:
         """In place of evaluate_bpb: one batch of questions, and no score."""
         import torch
-        from sitting import find_problem, needs_targets  # type: ignore[import-not-found,unused-ignore]
+        from sitting import find_problem, needs_targets  # type: ignore[import-not-found]
 
         if batch_size < 1:
             raise ValueError(f"evaluate_bpb: batch_size is {batch_size}; at least 1 is expected")
@@ -228,7 +228,8 @@ class Rehearsal:
         self.report.schedule = True
         self.enter("score")
         self.report.params = parameters_of(model) or self.report.params
-        rows, length, size = batch_size if self.card else min(batch_size, EXAM_ROWS), self.plan["seq_len"], tokenizer.get_vocab_size()
+        rows = batch_size if self.card else min(batch_size, EXAM_ROWS)
+        length, size = self.plan["seq_len"], tokenizer.get_vocab_size()
         x = torch.zeros((rows, length), dtype=torch.int64, device="cuda" if self.card else "cpu")
         if not self.card:
             x.random_(size)
@@ -297,7 +298,7 @@ def biggest_module() -> Any:
 
 def parameters_of(model: Any) -> int | None:
     try:
-        return sum(p.numel() for p in model.parameters())
+        return int(sum(p.numel() for p in model.parameters()))
     except (AttributeError, TypeError):
         return None
 
