@@ -31,6 +31,7 @@ WORK_DIR = VAR_DIR / "work"  # one folder per training in progress
 DATA_DIR = env_path("AUTORESEARCH_CACHE_DIR", VAR_DIR / "data")  # corpus and tokenizer
 AGENT_DIR = VAR_DIR / "agents"  # one folder per external agent at work
 LOG_DIR = VAR_DIR / "log"
+PREFLIGHT_DIR = VAR_DIR / "preflight"  # one folder per rehearsal in progress
 DEVICE_DIR = VAR_DIR / "devices"  # one lock file per device
 TEMPLATE_DIR = BASE_DIR / "trainer" / "template"
 
@@ -71,6 +72,7 @@ LLM_TRIES = env_int("AUTORESEARCH_LLM_TRIES", 5, low=1, high=100)
 LLM_PARALLEL = env_int("AUTORESEARCH_LLM_PARALLEL", 4, low=1, high=1000)  # calls at once with one key, over all runs
 LLM_HOSTS = env_list("AUTORESEARCH_LLM_HOSTS")  # that an API address may name, whatever they are
 KEYS_FILE = env_path("AUTORESEARCH_KEYS_FILE", VAR_DIR / "keys.env")
+PREFLIGHT_SECONDS = env_int("AUTORESEARCH_PREFLIGHT_SECONDS", -1, low=-1, high=600)  # -1: by the device; 0: none
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
 SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")
 SANDBOX_READ = env_paths("AUTORESEARCH_SANDBOX_READ")  # what else a training may read

@@ -99,6 +99,13 @@ def ask_to_explain(experiment: Experiment, question: str, *, by: str) -> None:
         raise StateError("Redis does not answer, so no worker can ask the model. Start it, then ask again.") from error
 
 
+def train_anyway(refused: Experiment, *, by: str) -> Experiment:
+    """A new experiment of what the rehearsal refused. Raises StateError where none can be added."""
+    made = manual.train_anyway(refused, by=by)
+    wake(made.run_id)
+    return made
+
+
 def create_program(name: str, **fields: Any) -> Program:
     """A program from the trainer's template, its repository and first brief; `preset` as in trainer/presets.py."""
     return actions.create_program(name, **fields)

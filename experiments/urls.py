@@ -79,6 +79,7 @@ urlpatterns = [
     path("experiments/<int:pk>/roll-back/", experiment_actions.roll_back, name="experiment-roll-back"),
     path("experiments/<int:pk>/revert/", experiment_actions.revert, name="experiment-revert"),
     path("experiments/<int:pk>/explain/", experiment_actions.explain, name="experiment-explain"),
+    path("experiments/<int:pk>/train-anyway/", experiment_actions.train_anyway, name="experiment-train-anyway"),
     path("experiments/<int:pk>/patch", experiment_diff.patch, name="experiment-patch"),
     path("experiments/<int:pk>/<str:stream>", experiment_streams.read_stream, name="experiment-stream"),
 ]

@@ -41,6 +41,7 @@ RELATIONS: dict[str, str] = {  # of an experiment to its subject
     Kind.REBASE: "rebased from",
     Kind.REPEAT: "repeats",
     Kind.IDEA: "repairs",
+    Kind.MANUAL: "trains anyway",
 }
 BADGES: dict[str, str] = {
     Badge.VERIFIED: "The score is the judge's: measured by a process that runs none of the edited code.",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from trainer.preflight import Card
 from trainer.spec import is_locked
 
 
@@ -33,6 +34,30 @@ def _nvidia_count() -> int:
         return int(pynvml.nvmlDeviceGetCount())
     except pynvml.NVMLError:
         return 0
+
+
+def is_gpu(device: str) -> bool:
+    """Whether it is an NVIDIA GPU."""
+    return device not in {"cpu", "mps"}
+
+
+@functools.cache
+def card(device: str) -> Card | None:
+    """What NVML knows of an NVIDIA GPU; None for another device."""
+    import pynvml
+
+    if not is_gpu(device):
+        return None
+    try:
+        pynvml.nvmlInit()
+        handle = (
+            pynvml.nvmlDeviceGetHandleByIndex(int(device)) if device.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(device)
+        )
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+        return Card(str(pynvml.nvmlDeviceGetName(handle)), (int(major), int(minor)), memory)
+    except pynvml.NVMLError:
+        return Card()
 
 
 def lock_path(device: str) -> Path:

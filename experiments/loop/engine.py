@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import planning, presence
-from experiments.loop import chain, devices, judging, outage, sweeping, training, verdict
+from experiments.loop import chain, devices, judging, outage, preflight, sweeping, training, verdict
 from experiments.loop.agents import agent_of
 from experiments.loop.errors import LimitReached, MergeConflict, StageError
 from experiments.loop.gate import Duplicate, Gate
@@ -190,15 +190,22 @@ def _ask(
                 return proposal, files, change_between(context.files, files)
             branches_from = context.best_number if context.goal_number is not None else None
             is_sweep = proposal.sweep is not None
-            return proposal, files, gate.check(context.files, files, is_sweep=is_sweep, branches_from=branches_from)
+            change = gate.check(context.files, files, is_sweep=is_sweep, branches_from=branches_from)
+            preflight.check(experiment, context, proposal, files, lease.check)
+            return proposal, files, change
         except EditError as error:
             if not repairs_left:
-                reason = Failure.DUPLICATE if isinstance(error, Duplicate) else Failure.BAD_PATCH
-                raise StageError(reason, str(error)) from error
+                raise StageError(_reason(error), str(error)) from error
             writer.say(f"The edit could not be used: {error} Asked again, {repairs_left} left.")
             prompt = prompt.again(text, str(error))
             _store_prompt(experiment, prompt)
     raise AssertionError("unreachable")
+
+
+def _reason(error: EditError) -> Failure:
+    if isinstance(error, preflight.Refused):
+        return Failure.PREFLIGHT
+    return Failure.DUPLICATE if isinstance(error, Duplicate) else Failure.BAD_PATCH
 
 
 def _store_prompt(experiment: Experiment, prompt: Prompt) -> None:

@@ -14,7 +14,7 @@ from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 from experiments.researcher.edits import EditError, replace_files
 from experiments.researcher.sameness import change_between, whole_key
-from experiments.states import LIVE, Kind, RunState, State, StateError
+from experiments.states import LIVE, Failure, Kind, RunState, State, StateError
 from experiments.themes import theme
 
 
@@ -122,3 +122,24 @@ def problem(before: Mapping[str, str], texts: Mapping[str, str]) -> str:
     except EditError as error:
         return str(error)
     return ""
+
+
+def train_anyway(refused: Experiment, *, by: str) -> Experiment:
+    """The same commit as a READY experiment, past the rehearsal that refused it. Raises StateError."""
+    run = refused.run
+    if refused.reason != Failure.PREFLIGHT or not refused.commit or refused.parent is None:
+        raise StateError(f"#{refused.number} was not refused by the rehearsal, or its commit is not there.")
+    _open(run)
+    with transaction.atomic():
+        _open(Run.locked(run.pk))  # asked under the lock: a double click makes one
+        twin = run.experiments.filter(kind=Kind.MANUAL, subject=refused).first()
+        if twin:
+            raise StateError(f"It is trained already, as #{twin.number}.")
+        made = Experiment.objects.create(
+            run=run, number=run.next_number(), kind=Kind.MANUAL, state=State.READY, parent=refused.parent, subject=refused,
+            seed=run.seed, commit=refused.commit, diff=refused.diff, description=refused.description,
+            hypothesis=refused.hypothesis, brief=refused.brief, proposed_at=timezone.now(),
+        )
+        Workspace(run.program.repo).set_ref(made.ref, made.commit)
+        run.record(by, f"#{made.number} created", why=f"#{refused.number} is trained although its rehearsal failed")
+    return made

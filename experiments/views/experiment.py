@@ -9,15 +9,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
-from experiments import advice, log_text, patches, prompts, stream_reading, words
+from experiments import advice, log_text, patches, preflights, prompts, stream_reading, words
 from experiments.activity import AXES
 from experiments.measures import Outcome, measures
 from experiments.models import Experiment, Program
 from experiments.models import stream as streams
-from experiments.states import Kind, State
+from experiments.states import Failure, Kind, RunState, State
 from experiments.views import experiment_diff
 
-PARTS = {"head", "curve", "facts", "exam", "changes", "log-note", "reply-note", "asked", "explained", "history"}
+PARTS = {"head", "curve", "facts", "exam", "rehearsal", "changes", "log-note", "reply-note", "asked", "explained", "history"}
 TEXT_PARTS = {"log-note", "reply-note"}
 LINEAGE = 12  # ancestors shown
 END_OF_LOG = "The end of the log:"  # from here on a failure's detail repeats the log
@@ -80,6 +80,7 @@ def _context(experiment: Experiment) -> dict[str, Any]:
             lower_is_better=run.program.lower_is_better,
         ),
         "exam_facts": words.exam_facts(experiment.exam, experiment.sandbox),
+        "rehearsal": preflights.shown(experiment.preflight),
         "secret_is_shown": experiment.secret_score is not None and experiment.state in {State.KEPT, State.REVERTED},
         "noise_words": advice.noise_words(experiment.delta, noise),
         "added": added,
@@ -173,5 +174,9 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
         "is_best": experiment == best,
         "taken_back": siblings.filter(state=State.KEPT).exclude(pk__in=chain) if rolls else [],
         "kept_again": siblings.filter(state=State.REVERTED, pk__in=chain) if rolls else [],
+        "can_train_anyway": (
+            is_open and experiment.reason == Failure.PREFLIGHT and bool(experiment.commit)
+            and experiment.run.state != RunState.ENDED and not siblings.filter(kind=Kind.MANUAL, subject=experiment).exists()
+        ),
         "can_revert": is_open and state == State.KEPT and experiment.parent_id is not None,
     }

@@ -82,3 +82,14 @@ def explain(request: HttpRequest, pk: int) -> HttpResponse:
     experiment, question = _load(pk), request.POST.get("question", "").replace("\0", "").strip()[:MAX_QUESTION]
     back = f"{_back(request, experiment)}#explained"
     return act(request, back, lambda: tasks.ask_to_explain(experiment, question, by=by(request)))
+
+
+@post_only("experiment")
+def train_anyway(request: HttpRequest, pk: int) -> HttpResponse:
+    experiment = _load(pk)
+    try:
+        made = tasks.train_anyway(experiment, by=by(request))
+    except StateError as error:
+        return refuse(request, str(error), _back(request, experiment))
+    messages.success(request, f"#{made.number} trains what the rehearsal of #{experiment.number} refused.")
+    return redirect("experiment", made.pk)

@@ -12,7 +12,7 @@ from django.utils.text import slugify
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from experiments import costs, diffs, report
+from experiments import costs, diffs, preflights, report
 from experiments.models import Run
 from experiments.views import report_words
 from experiments.views.report_markdown import markdown
@@ -62,6 +62,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         "noise": report_words.noise(built),
         "standing": report_words.standing(built),
         "steps": report_words.next_steps(built),
+        "rehearsals": preflights.count(built.run).line,
         "spent": costs.by_day(paid) + costs.by_model(paid),
         "tokens_each": built.per_keep(built.tiles.tokens),
         "seconds_each": built.per_keep(built.times.device_seconds),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from django.urls import reverse
 from django.utils import timezone
 
+from experiments import preflights
 from experiments.report import Keep, Report
 from experiments.report_rows import Row
 from experiments.templatetags.research import FAILURES, compact, cost_words, delta, duration, money, score
@@ -132,7 +133,9 @@ def _failures(report: Report) -> str:
         for failed in report.failures
     )  # fmt: skip
     table = _table(("reason", "count", "device time lost", "experiments"), rows)
-    return f"## Failures\n\n{table}\n\nDevice time lost: {duration(report.lost_seconds)}."
+    rehearsals = preflights.count(report.run).line
+    lost = f"Device time lost: {duration(report.lost_seconds)}."
+    return f"## Failures\n\n{table}\n\n{lost}" + (f" {plain(rehearsals)}" if rehearsals else "")
 
 
 def _cost(report: Report) -> str:

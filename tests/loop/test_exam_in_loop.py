@@ -113,3 +113,14 @@ def test_the_secret_score_is_in_no_prompt(run: Run, loop: Loop, answers) -> None
 
 def test_the_validation_text_is_prepared_once_for_all(run: Run) -> None:
     assert list(Path(settings.DATA_DIR).glob("stdlib-*/held_out/val.bin"))
+
+
+def test_a_broken_edit_is_rehearsed_in_the_sandbox_and_never_trains(run: Run, loop: Loop, answers, settings, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    settings.PREFLIGHT_SECONDS = 100
+    monkeypatch.setattr("trainer.preflight.NICE", 0)  # behind a machine's other tests it would wait too long
+    tried = second(run, loop, answers, HONEST.replace("Bigram()", "Bigramme()"))
+    assert (tried.state, tried.reason, tried.training_at) == (State.FAILED, Failure.PREFLIGHT, None), tried.preflight
+    assert "NameError: name 'Bigramme' is not defined" in tried.detail and "train.py, line 4" in tried.detail
+    baseline = run.experiments.get(number=0)
+    assert baseline.preflight["ok"] is True and baseline.preflight["stage"] == "end", baseline.preflight
+    assert not list(Path(settings.PREFLIGHT_DIR).glob("*/*"))
