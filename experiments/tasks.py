@@ -90,6 +90,13 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
     return made
 
 
+def repeat(experiment: Experiment, *, by: str) -> Experiment:
+    """The same commit once more, with another seed. Raises StateError where there is nothing to repeat."""
+    made = actions.repeat(experiment, by=by)
+    wake(made.run_id)
+    return made
+
+
 def ask_to_explain(experiment: Experiment, question: str, *, by: str) -> None:
     """Have the model explain a result. Raises StateError where it cannot; nothing was asked then."""
     place = explaining.ask(experiment, question, by=by)

@@ -78,6 +78,7 @@ urlpatterns = [
     path("experiments/<int:pk>/cancel/", experiment_actions.cancel, name="experiment-cancel"),
     path("experiments/<int:pk>/roll-back/", experiment_actions.roll_back, name="experiment-roll-back"),
     path("experiments/<int:pk>/revert/", experiment_actions.revert, name="experiment-revert"),
+    path("experiments/<int:pk>/repeat/", experiment_actions.repeat, name="experiment-repeat"),
     path("experiments/<int:pk>/explain/", experiment_actions.explain, name="experiment-explain"),
     path("experiments/<int:pk>/train-anyway/", experiment_actions.train_anyway, name="experiment-train-anyway"),
     path("experiments/<int:pk>/patch", experiment_diff.patch, name="experiment-patch"),

@@ -103,6 +103,25 @@ def revert(experiment: Experiment, *, by: str) -> Experiment:
     return made
 
 
+def repeat(target: Experiment, *, by: str) -> Experiment:
+    """The same commit with a seed that it was not trained with: what it tells is the noise. Raises StateError."""
+    run = target.run
+    run.check_open()
+    if target.score is None or not target.commit:
+        raise StateError(f"#{target.number} has no score: there is nothing to repeat.")
+    with transaction.atomic():
+        Run.locked(run.pk)
+        seed = max(run.experiments.filter(commit=target.commit).values_list("seed", flat=True)) + 1
+        made = Experiment.objects.create(
+            run=run, number=run.next_number(), kind=Kind.REPEAT, state=State.READY, parent=target, subject=target,
+            commit=target.commit, seed=seed, brief=target.brief, proposed_at=timezone.now(),
+            description=f"Repeat of #{target.number} with seed {seed}: {target.description}"[:200],
+        )
+        Workspace(run.program.repo).set_ref(made.ref, made.commit)
+        run.record(by, f"#{made.number} created", why=f"repeat of #{target.number}")
+    return made
+
+
 def restore_branch(run: Run, *, by: str) -> None:
     """Set a branch that was moved from outside back to the best; the outside commit stays under a ref."""
     workspace = Workspace(run.program.repo)

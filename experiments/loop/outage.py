@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.timesince import timesince
 
-from experiments.loop.workspace import Workspace
+from experiments.loop.actions import repeat
 from experiments.models import Experiment, Run
 from experiments.states import Kind, Outage, State
 
@@ -75,20 +75,7 @@ def fill(run: Run, best: Experiment) -> Experiment:
         )
         run.record("loop", f"#{made.number} created", why="by the built-in sweep, while the researcher is away")
         return made
-    return repeat(run, best, by="loop")
-
-
-def repeat(run: Run, target: Experiment, *, by: str) -> Experiment:
-    """The same commit with a seed that it was not trained with: what it tells is the noise."""
-    seeds = run.experiments.filter(commit=target.commit).values_list("seed", flat=True)
-    made = Experiment.objects.create(
-        run=run, number=run.next_number(), kind=Kind.REPEAT, state=State.READY, parent=target, subject=target,
-        commit=target.commit, seed=max(seeds) + 1, brief=target.brief, proposed_at=timezone.now(),
-        description=f"Repeat of #{target.number} with seed {max(seeds) + 1}: {target.description}"[:200],
-    )
-    Workspace(run.program.repo).set_ref(made.ref, made.commit)
-    run.record(by, f"#{made.number} created", why=f"repeat of #{target.number}")
-    return made
+    return repeat(best, by="loop")
 
 
 def repeat_from_now_on(run: Run, why: str) -> None:

@@ -166,6 +166,7 @@ def _actions(experiment: Experiment) -> dict[str, Any]:
         "other_best": best if best not in {experiment, experiment.parent} else None,
         "axes": AXES,
         "can_decide": state in {State.REVIEWING, State.CONFIRMING},
+        "can_repeat": is_open and state in {State.KEPT, State.REVERTED, State.DISCARDED} and experiment.score is not None,
         "can_explain": is_open and not experiment.is_live and has_llm,
         "can_cancel": experiment.is_live,
         "cancel_does": advice.cancel_does(state),

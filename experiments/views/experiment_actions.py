@@ -78,6 +78,19 @@ def revert(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @post_only("experiment")
+def repeat(request: HttpRequest, pk: int) -> HttpResponse:
+    experiment = _load(pk)
+    try:
+        made = tasks.repeat(experiment, by=by(request))
+    except StateError as error:
+        return refuse(request, str(error), _back(request, experiment))
+    when = "It trains next" if made.run.is_active else "Once you resume the run it trains"
+    done = f"#{made.number} repeats #{experiment.number} with seed {made.seed}. {when}; it is never kept."
+    messages.success(request, done)
+    return redirect("experiment", made.pk)
+
+
+@post_only("experiment")
 def explain(request: HttpRequest, pk: int) -> HttpResponse:
     experiment, question = _load(pk), request.POST.get("question", "").replace("\0", "").strip()[:MAX_QUESTION]
     back = f"{_back(request, experiment)}#explained"

@@ -148,8 +148,9 @@ def _of_scores(report: Report) -> list[Step]:
     if strange:
         text = f"{numbers(strange)} gained more than seems possible: read the diff before you believe it."
         steps.append(Step(text, reverse("experiment", args=[strange[0].pk]), f"Read #{strange[0].number}"))
-    if report.sigma is None and report.keeps and not report.run.source:
-        steps.append(Step("Repeat the baseline 3 times with other seeds: then this page can tell gains from noise."))
+    if report.sigma is None and report.keeps and report.baseline is not None and not report.run.source:
+        text = "Repeat the baseline 3 times with other seeds: then this page can tell gains from noise."
+        steps.append(Step(text, reverse("experiment", args=[report.baseline.pk]), f"To #{report.baseline.number}"))
     return steps
 
 

@@ -90,7 +90,7 @@ def test_the_best_is_repeated_with_other_seeds_and_never_kept_anew(run, loop, an
 
 def test_a_repeat_is_trained_as_it_is_when_the_best_has_moved(run, loop, answers):
     answers(change("MATRIX_LR", 0.09))
-    made = outage.repeat(run, run.best, by="ada")
+    made = actions.repeat(run.best, by="ada")
     loop.finish(run, 3)
     made.refresh_from_db()
     assert run.best.number != 0

@@ -424,3 +424,16 @@ def test_the_prompt_card_says_its_size_and_what_was_left_out(admin_client):
     experiment.prompt = []
     experiment.save()
     assert "tokens" not in admin_client.get(url).content.decode()
+
+
+def test_a_scored_one_is_repeated_with_another_seed(signed_in: Client, run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("experiments.loop.actions.Workspace", lambda repo: type("W", (), {"set_ref": lambda *args: None})())
+    kept = make_experiment(run, State.KEPT, 1.5)
+    failed = make_experiment(run, State.FAILED)
+    assert "Repeat with another seed" in signed_in.get(f"/experiments/{kept.pk}/").content.decode()
+    assert "Repeat with another seed" not in signed_in.get(f"/experiments/{failed.pk}/").content.decode()
+    page = signed_in.post(f"/experiments/{kept.pk}/repeat/", follow=True).content.decode()
+    made = run.experiments.get(kind="repeat")
+    assert (made.seed, made.commit, made.state) == (kept.seed + 1, kept.commit, "ready")
+    assert f"repeats #{kept.number} with seed {made.seed}" in page
+    assert signed_in.post(f"/experiments/{failed.pk}/repeat/", headers={"HX-Request": "true"}).status_code == 409
