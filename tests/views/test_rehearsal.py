@@ -26,7 +26,9 @@ def run():
 
 @pytest.fixture
 def refused(run):
-    return make_experiment(run, State.FAILED, reason=Failure.PREFLIGHT, detail="It fails.", preflight=REFUSED, training_at=None)
+    return make_experiment(
+        run, State.FAILED, reason=Failure.PREFLIGHT, detail="It fails.", preflight=REFUSED, training_at=None
+    )
 
 
 def page_of(client, experiment):
@@ -46,7 +48,8 @@ def test_without_a_rehearsal_there_is_no_card(signed_in, run):
 
 
 @pytest.mark.parametrize(
-    ("found", "word"), [({**REFUSED, "ok": True}, "passed"), ({"ok": None, "error": "no sandbox", "seconds": 0.1}, "not judged")]
+    ("found", "word"),
+    [({**REFUSED, "ok": True}, "passed"), ({"ok": None, "error": "no sandbox", "seconds": 0.1}, "not judged")],
 )
 def test_each_outcome_has_its_word(signed_in, run, found, word):
     page = page_of(signed_in, make_experiment(run, State.KEPT, 1.2, preflight=found))
@@ -79,7 +82,9 @@ def test_the_button_makes_an_experiment_and_only_for_who_may(client, signed_in, 
 
 
 def test_the_report_counts(signed_in, run, refused):
-    words = "Rehearsals: 3 of 3 edits stopped before the device, 2.1 s each, 0 crashes it did not see, false alarms not known"
+    words = (
+        "Rehearsals: 3 of 3 edits stopped before the device, 2.1 s each, 0 crashes it did not see, false alarms not known"
+    )
     assert words in signed_in.get(reverse("report", args=[run.pk])).text
     assert words in signed_in.get(reverse("report-markdown", args=[run.pk])).text
     assert "Rehearsals:" not in signed_in.get(reverse("report", args=[make_run(run.program, "other").pk])).text
