@@ -115,7 +115,9 @@ def test_the_validation_text_is_prepared_once_for_all(run: Run) -> None:
     assert list(Path(settings.DATA_DIR).glob("stdlib-*/held_out/val.bin"))
 
 
-def test_a_broken_edit_is_rehearsed_in_the_sandbox_and_never_trains(run: Run, loop: Loop, answers, settings, monkeypatch):
+def test_a_broken_edit_is_rehearsed_in_the_sandbox_and_never_trains(  # type: ignore[no-untyped-def]
+    run: Run, loop: Loop, answers, settings, monkeypatch
+) -> None:
     settings.PREFLIGHT_SECONDS = 100
     monkeypatch.setattr("trainer.preflight.NICE", 0)  # behind a machine's other tests it would wait too long
     tried = second(run, loop, answers, HONEST.replace("Bigram()", "Bigramme()"))
