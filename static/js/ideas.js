@@ -61,12 +61,13 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (editor && event.detail.successful) editor.open = false;
 });
 
-// An idea that has come to the top or the bottom: its button is off, so the keyboard goes on from the other one
+// A button that was pressed is off while its form is on its way, or for good at the top and the bottom: the focus comes back
 let pressed = "";
 document.addEventListener("click", ({ target }) => { pressed = target.closest?.(".ideas .idea-tools button")?.id ?? ""; });
 document.addEventListener("htmx:afterSettle", ({ target }) => {
   const button = pressed && target.id === "ideas" && document.getElementById(pressed);
-  if (button?.disabled && document.activeElement === document.body) button.parentNode.querySelector("button:not(:disabled)")?.focus();
+  if (!button || document.activeElement !== document.body) return;
+  (button.disabled ? button.parentNode.querySelector("button:not(:disabled)") : button)?.focus({ preventScroll: true });
 });
 
 // What was unfolded stays so

@@ -26,7 +26,7 @@ def test_its_fields_are_there_where_it_is_chosen_and_its_reply_is_shown_as_text(
     page.goto(f"{here.url}/runs/{run}/")
     page.goto(f"{here.url}/programs/{run}/#researcher")
     card = page.locator("#researcher")
-    command, model = card.get_by_label("Command of the agent"), card.get_by_label("Model")
+    command, model = card.get_by_label("Command of the agent"), card.get_by_label("Model", exact=True)
     expect(command).to_be_hidden()
     expect(model).to_be_hidden()
     card.get_by_label("Who proposes the edits").select_option("command")
