@@ -1,6 +1,7 @@
 # make run: everything, from nothing. make test: the suite. Only Python 3.11 and make are needed.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: run test check bench bench-loop bench-trainer bench-ui bench-researcher setup setup-dev clean
@@ -27,7 +28,7 @@ setup-dev: .venv/installed-dev
 
 test: setup-dev
 	@BIN=$(BIN) tests/setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup-dev
 	$(BIN)/ruff check .
