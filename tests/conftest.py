@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ def make_script_program(tmp_path: Path) -> Callable[..., Program]:
         return actions.create_program(name or script, template=folder, **{**defaults, **fields})
 
     return make
+
+
+@pytest.fixture
+def no_event_loop() -> Iterator[None]:
+    """Playwright leaves its loop running in this thread; Django's test client then reads no answer that streams."""
+    loop = asyncio.events._get_running_loop()
+    asyncio.events._set_running_loop(None)
+    yield
+    asyncio.events._set_running_loop(loop)
 
 
 class Loop:

@@ -20,11 +20,20 @@ document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
   const dialog = opener && document.getElementById(opener.dataset.opens);
   if (opener) event.preventDefault();
-  if (dialog) { dialog.showModal(); window.htmx?.trigger(dialog, "opened"); }  // a form in it may be hours old
+  if (dialog) {
+    dialog.querySelector("[hx-trigger^='opened'] ~ form")?.reset();  // it may be hours old, and is fetched afresh
+    dialog.showModal();
+    window.htmx?.trigger(dialog, "opened");
+  }
   if (event.target.closest("[data-closes]")) event.target.closest("dialog")?.close();
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target) || opener) menu.open = false;
   }
+});
+const isTouched = (form) => [...form.elements ?? []].some((field) => field.defaultValue !== undefined && field.value !== field.defaultValue);
+document.addEventListener("htmx:beforeSwap", (event) => {  // who types faster than the fresh form comes keeps what they typed
+  const { target } = event.detail;
+  if (isRefresh(event) && target.closest("dialog[open]") && isTouched(target)) event.detail.shouldSwap = false;
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;

@@ -16,6 +16,13 @@ BRANCH = ["rev-parse", "BRANCH"]
 LONG = 60_000  # ms: a training, a proposal and a verdict on a busy machine
 
 
+@pytest.fixture(scope="module")
+def here() -> Iterator[Installation]:
+    """No worker dies here: one that is only slow to import litellm keeps its proposal."""
+    with Installation(OPENAI_API_KEY="stand-in", AUTORESEARCH_STALE="60") as installation:
+        yield installation
+
+
 @pytest.fixture
 def llm() -> Iterator[StandIn]:
     with StandIn() as server:
@@ -128,6 +135,8 @@ def test_limits_are_corrected_in_place_and_raised(here: Installation, page: Page
     dialog, count = page.locator("dialog#limits"), page.get_by_label("End after so many experiments", exact=True)
     expect(count).to_have_value("1")
     count.fill("many")
+    page.wait_for_timeout(500)  # the fresh form has come
+    expect(count).to_have_value("many")
     dialog.get_by_role("button", name="Save", exact=True).click()
     expect(dialog).to_contain_text("Enter a whole number, or leave it empty for no limit.")
     expect(count).to_have_value("many")

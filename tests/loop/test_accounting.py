@@ -32,7 +32,7 @@ def server() -> Iterator[StandIn]:
 
 @pytest.fixture
 def run(make_script_program, loop, server, monkeypatch) -> Run:
-    def choose(kind, *, model, api_base, fallbacks, by_hand, shared):
+    def choose(kind, *, model, api_base, fallbacks, by_hand, shared, **_):
         assert shared == llm_settings()
         patience = {"timeout_seconds": 2, "tries": 2, "sleep": lambda _: None}
         return LiteLLM(model, api_base, fallbacks=fallbacks, by_hand=by_hand, **patience)

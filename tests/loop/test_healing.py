@@ -21,6 +21,7 @@ from experiments.loop import actions, engine, reconcile, training
 from experiments.loop.workspace import Workspace
 from experiments.models import Chunk, Experiment, Program, Run, stream
 from experiments.researcher.base import Message
+from experiments.researcher.prompt import Prompt
 from experiments.states import StaleState, State
 from tests.factories import make_experiment, make_run
 from tests.loop.conftest import look, ready, trainings, wait_for, wait_for_training
@@ -285,7 +286,7 @@ def test_a_zombie_does_not_overwrite_the_prompt_of_its_successor(run):
     zombie = engine.load(row.pk)
     row.requeue(by="loop", why="its worker died")
     with pytest.raises(StaleState):
-        engine._store_prompt(zombie, (Message("user", "old"),))
+        engine._store_prompt(zombie, Prompt((Message("user", "old"),), (), 1000))
     assert Experiment.objects.get(pk=row.pk).prompt == []
 
 

@@ -57,6 +57,7 @@ def database() -> str:
     return "".join(serializers.serialize("json", model.objects.all()) for model in models)
 
 
+@pytest.mark.usefixtures("no_event_loop")
 def test_it_is_nowhere(run, caplog, capfd, signed_in):
     dump = database()
     assert "[redacted]" in dump  # the errors are there, without it

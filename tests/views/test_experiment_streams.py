@@ -60,6 +60,7 @@ def test_only_a_finished_curve_is_thinned(signed_in: Client, run: Run, state: St
     assert (points[0]["step"], points[-1]["step"]) == (0, 499)
 
 
+@pytest.mark.usefixtures("no_event_loop")
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")  # the test client is no ASGI server
 def test_a_download_is_a_text_file_of_everything(signed_in: Client, run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("experiments.models.stream.READ_LIMIT", 3)
