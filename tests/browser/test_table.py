@@ -143,7 +143,9 @@ def test_pages_turn_and_ticks_go_along(table: Page):
 
 def test_all_of_it_survives_a_live_update_and_a_reload(here: Installation, run: int, table: Page):
     chip(table, "Discarded").click()
+    expect(chip(table, "Discarded")).to_have_attribute("aria-current", "true")
     table.locator("#sort-score").click()
+    expect(table.locator("th", has=table.locator("#sort-score"))).to_have_attribute("aria-sort", "ascending")
     table.locator("#columns summary").click()
     table.locator("#columns").get_by_label("LLM tokens").check()
     expect(table.locator("#sort-tokens")).to_be_visible()
