@@ -129,7 +129,7 @@ def test_a_table_is_imported_and_reported(here: Installation, page: Page, tmp_pa
     expect(page.locator("#tiles")).to_contain_text("0.986041")
 
     page.get_by_role("link", name="Report", exact=True).click()
-    page.evaluate("window.print = () => { window.printed = true; }")
+    page.evaluate("void (window.print = () => { window.printed = true; })")
     page.get_by_role("button", name="Print…").click()
     assert page.evaluate("window.printed") is True
     with page.expect_download() as download:

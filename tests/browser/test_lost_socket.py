@@ -19,6 +19,12 @@ POINTS = f"({CURVE}?.x.length ?? 0)"
 # No step is missing, none came twice; a long curve is thinned evenly, but for its last point
 IS_WHOLE = f"(({{text}}) => text.every((step, i) => i === text.length - 1 || step === i * (text[1] - text[0])))({CURVE})"
 
+WATCH = """() => {
+  const strip = document.querySelector("[data-offline]");
+  window.same = true;
+  new MutationObserver(() => { window.wasOffline ||= !strip.hidden; }).observe(strip, { attributes: true });
+}"""
+
 
 @pytest.fixture(scope="module")
 def run(here: Installation) -> Iterator[int]:
@@ -94,12 +100,12 @@ def test_a_hint_that_comes_while_a_fragment_is_on_its_way_is_not_lost(here: Inst
 def test_a_server_that_was_started_again_shows_what_happened_meanwhile(here: Installation, run: int, page: Page):
     page.goto(f"{here.url}/runs/{run}/")
     page.wait_for_function(f"{POINTS} > 3")
-    page.evaluate("window.same = true")
+    page.evaluate(WATCH)
     os.kill(here.child("web"), signal.SIGKILL)
     change(here, run, "run.pause(by='mara', now=False); run.experiments.get(number=1).cancel(by='mara')")
-    expect(page.locator("#head")).to_contain_text(re.compile("paused", re.I), timeout=60_000)
+    page.wait_for_function("window.wasOffline && document.querySelector('[data-offline]').hidden", timeout=60_000)
+    expect(page.locator("#head")).to_contain_text(re.compile("paused", re.I), timeout=8_000)  # not only with the next resync
     expect(page.locator("#experiment-1")).to_contain_text("cancelled")
-    expect(page.locator("[data-offline]")).to_be_hidden()
     points = page.evaluate(POINTS)
     page.wait_for_function(f"{POINTS} > {points}", timeout=30_000)
     assert page.evaluate(f"window.same && {IS_WHOLE}")
