@@ -18,7 +18,8 @@ def start(here: Installation, script: str = "score", llm: StandIn | None = None,
 
 
 def stop(here: Installation, run: int) -> None:
-    here.python(f"from experiments.models import Run; Run.objects.get(pk={run}).stop(by='test')")
+    """Where it has not ended by itself."""
+    here.python(f"from experiments.models import Run; r = Run.objects.get(pk={run}); r.state == 'ended' or r.stop(by='test')")
 
 
 def git(here: Installation, run: int, *args: str) -> str:

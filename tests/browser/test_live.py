@@ -63,7 +63,7 @@ def test_the_page_says_that_it_is_offline_and_heals(here: Installation, run: str
     os.kill(web, signal.SIGKILL)
     expect(page.locator("[data-offline]")).to_be_visible(timeout=15_000)
     expect(page.locator("[data-offline]")).to_contain_text("Offline since")
-    expect(page.locator("[data-offline]")).to_be_hidden(timeout=60_000)  # a start on a busy machine, and the pause before a try
+    expect(page.locator("[data-offline]")).to_be_hidden(timeout=60_000)  # a start on a busy machine, a pause before a try
     points = page.evaluate(POINTS)
     page.wait_for_function(f"{POINTS} !== {points}", timeout=30_000)
 
