@@ -19,7 +19,8 @@ def start(here: Installation, script: str = "score", llm: StandIn | None = None,
 
 def stop(here: Installation, run: int) -> None:
     """Where it has not ended by itself."""
-    here.python(f"from experiments.models import Run; r = Run.objects.get(pk={run}); r.state == 'ended' or r.stop(by='test')")
+    this = f"from experiments.models import Run; run = Run.objects.get(pk={run});"
+    here.python(f"{this} run.state == 'ended' or run.stop(by='test')")
 
 
 def git(here: Installation, run: int, *args: str) -> str:
