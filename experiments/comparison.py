@@ -125,7 +125,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
         for key, label, write in KNOWN
     ]
     thought = [
-        _numbers("LLM cost", [one.cost for one in experiments], "${:.4f}".format, LOWER),
+        _numbers("LLM cost", [_cost(one) for one in experiments], "${:.4f}".format, LOWER),
         _numbers("LLM tokens", [one.tokens_in + one.tokens_out or None for one in experiments], "{:,.0f}".format, 0),
         _numbers("Seed", [one.seed for one in experiments], "{:.0f}".format, 0),
     ]
@@ -147,6 +147,11 @@ MADE_OF: tuple[tuple[str, Callable[[Experiment], str]], ...] = (
     ("Researcher", lambda one: one.run.program.model or one.run.program.researcher),
     ("Commit", lambda one: one.commit[:7]),
 )
+
+
+def _cost(experiment: Experiment) -> float | None:
+    """Of the LLM; what was made without one has none."""
+    return experiment.cost if experiment.cost or experiment.tokens_in else None
 
 
 def _scores(sides: Sequence[Side]) -> list[Row]:

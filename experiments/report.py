@@ -10,6 +10,7 @@ from statistics import median
 
 from experiments import report_rows, tiles
 from experiments.models import Run
+from experiments.report_picture import Picture, picture
 from experiments.report_rows import SURE, Row
 from experiments.states import LIVE, NEVER_KEPT, Failure, Kind, State
 from experiments.themes import theme
@@ -114,6 +115,7 @@ class Report:
     failures: list[Failed]
     waiting: list[Row]
     open_ideas: int
+    picture: Picture | None
 
     @property
     def best(self) -> Row | None:
@@ -178,6 +180,7 @@ def build(run: Run, now: datetime) -> Report:
         failures=_failures(rows, now),
         waiting=[row for row in rows if row.state in {State.REVIEWING, State.CONFIRMING}],
         open_ideas=run.ideas.filter(used_by=None, dropped_at=None).count(),
+        picture=picture(rows),
     )
 
 

@@ -99,11 +99,11 @@ def test_odd_numbers_of_a_training_are_left_blank(run):
 
 
 def test_what_it_was_made_of(run):
-    base = tried(run, 0, 2.0, state=State.KEPT)
+    base = tried(run, 0, 2.0, state=State.KEPT, cost=0.0)
     rows = rows_of(base, tried(run, 7, 1.5, badges=["verified", "overtime"], cost=0.0123, tokens_in=1200, tokens_out=34))
     assert [cell.text for cell in rows["Parent"].cells] == ["", "#0"]
     assert rows["Score is"].cells[1].text == "verified, overtime"
-    assert rows["LLM cost"].cells[1].text == "$0.0123" and rows["LLM tokens"].cells[1].text == "1,234"
+    assert [cell.text for cell in rows["LLM cost"].cells] == ["", "$0.0123"] and rows["LLM tokens"].cells[1].text == "1,234"
     assert rows["Lines changed"].cells[1].text == "+1 −1"
 
 

@@ -118,7 +118,7 @@ def _bare_run(program: Program, count: int, tried: Sequence[Tried], now: datetim
     run = Run.objects.create(
         program=program, tag=tag, base_commit=base, tip=base, state=RunState.ENDED, ended_at=ended,
         reason="experiments" if count else "by_hand", max_experiments=count or None,
-        detail=f"All {count} experiments are done." if count else "Stopped before the first experiment.",
+        detail=f"The limit of experiments is reached: {count}." if count else "Stopped before the first experiment.",
     )
     started = tried[0].created_at if tried else now
     Run.objects.filter(pk=run.pk).update(created_at=started, resumed_at=started)

@@ -206,7 +206,7 @@ class Run(models.Model):
     def limit_reached(self) -> tuple[str, str] | None:
         """(reason, sentence) of the first limit that is reached, or None."""
         if self.max_experiments and self.experiments.count() >= self.max_experiments:
-            return "experiments", f"All {self.max_experiments} experiments are done."
+            return "experiments", f"The limit of experiments is reached: {self.max_experiments}."
         if self.deadline_at and timezone.now() >= self.deadline_at:
             return "deadline", f"The deadline of {self.deadline_at:%Y-%m-%d %H:%M} UTC has passed."
         return self.spent() or self._no_gain()

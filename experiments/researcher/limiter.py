@@ -1,7 +1,7 @@
 """Runs and processes that share one key take turns: a few calls at once, and none before the provider wants it.
 
-Files in a folder for each key: a lock for each call under way, which the system frees when its process dies, and the
-time before which nobody asks. Without a folder there is no limit.
+Files in a folder for each key: a lock for each call under way, which the system frees when its process dies, the time
+before which nobody asks, and that before which a model is passed over. Without a folder there is no limit.
 """
 
 from __future__ import annotations
@@ -56,18 +56,36 @@ class Limiter:
 
     def hold(self, seconds: float) -> None:
         """The provider wants no call for so long; a longer wait that stands is kept."""
-        if self._folder is None or seconds <= self.wait_seconds():
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        fresh = self._folder / f"not-before-{os.getpid()}-{time.monotonic_ns()}"
-        fresh.write_text(f"{time.time() + seconds:.3f}")
-        fresh.replace(self._folder / "not-before")
+        if seconds > self.wait_seconds():
+            self._write("not-before", seconds)
 
     def wait_seconds(self) -> float:
         """How long until the provider may be asked again."""
+        return self._left("not-before")
+
+    def pass_over(self, model: str, seconds: float) -> None:
+        """The model does not answer; who has another one asks that for so long."""
+        self._write(_file_of(model), seconds)
+
+    def passed_over_seconds(self, model: str) -> float:
+        return self._left(_file_of(model))
+
+    def _write(self, name: str, seconds: float) -> None:
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        fresh = self._folder / f"{name}-{os.getpid()}-{time.monotonic_ns()}"
+        fresh.write_text(f"{time.time() + seconds:.3f}")
+        fresh.replace(self._folder / name)
+
+    def _left(self, name: str) -> float:
         if self._folder is None:
             return 0.0
         with suppress(OSError, ValueError):
-            left = float((self._folder / "not-before").read_text()) - time.time()
+            left = float((self._folder / name).read_text()) - time.time()
             return left if 0 < left <= LONGEST_HOLD_SECONDS else 0.0
         return 0.0
+
+
+def _file_of(model: str) -> str:
+    return f"away-{hashlib.sha256(model.encode()).hexdigest()[:20]}"

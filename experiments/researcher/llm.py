@@ -26,6 +26,7 @@ LONGEST_WAIT_SECONDS = 60.0
 LONGEST_ASKED_WAIT_SECONDS = 600.0  # a provider may ask for hours; the loop has its own patience
 LONGEST_SLEEP_SECONDS = 60.0  # then the reader may leave
 POLL_SECONDS = 0.5  # for a free slot
+PASSED_OVER_SECONDS = 300.0  # a model that used up its tries while a fallback answered
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class LiteLLM:
         failures: list[ResearcherError] = []
         for number, model in enumerate(self.models, 1):
             try:
-                yield from self._ask(model, messages)
+                yield from self._ask(model, messages, may_pass_over=number < len(self.models))
+                self._pass_over(failures)
                 return
             except ResearcherError as error:
                 failures.append(error)
@@ -97,11 +99,14 @@ class LiteLLM:
                     yield Restart(f"{_without_advice(error)} Now {self.models[number]} is asked")
         raise _all_failed(failures)
 
-    def _ask(self, model: str, messages: tuple[Message, ...]) -> Iterator[Piece]:
+    def _ask(self, model: str, messages: tuple[Message, ...], *, may_pass_over: bool) -> Iterator[Piece]:
         """All tries of one model. Raises ResearcherError, and ResearcherAway where it may answer later."""
         litellm = import_litellm()
         door = self.door_of(model)
         limiter = self._limiter(door)
+        left = limiter.passed_over_seconds(model) if may_pass_over else 0.0
+        if left:
+            raise ResearcherAway(f"{model} did not answer a while ago, and is asked again in {left:.0f} s.")
         for number in range(1, self._tries + 1):
             try:
                 with (yield from self._turn(limiter, door.provider)):
@@ -112,12 +117,20 @@ class LiteLLM:
                 if failure.is_limit:
                     limiter.hold(wait_seconds)
                 if number == self._tries:
-                    raise ResearcherAway(
+                    raise _UsedUp(
+                        model,
+                        limiter,
                         f"{model} gave no reply in {self._tries} tries; the last: {failure.why}. "
                         f"Check the provider and its limits, then resume the run, {OR_THE_SWEEP}"
                     ) from failure
                 yield Restart(f"{failure.why}, try {number + 1} of {self._tries} in {wait_seconds:.0f} s")
             yield from self._pause(wait_seconds)
+
+    def _pass_over(self, failures: Sequence[ResearcherError]) -> None:
+        """The models that used up their tries: another one answers, so the next ideas need not wait for them."""
+        for failure in failures:
+            if isinstance(failure, _UsedUp):
+                failure.limiter.pass_over(failure.model, PASSED_OVER_SECONDS)
 
     def _where(self, model: str) -> tuple[str, str, str]:
         """(litellm's name, the provider, the address) of a model: a fallback of another provider has its own address."""
@@ -166,6 +179,14 @@ class LiteLLM:
             return min(asked_seconds, LONGEST_ASKED_WAIT_SECONDS) + self._jitter()
         backoff = FIRST_WAIT_SECONDS * 2.0 ** (number - 2)
         return min(backoff, LONGEST_WAIT_SECONDS) * (1 + self._jitter()) / 1.5
+
+
+class _UsedUp(ResearcherAway):
+    """A model gave no reply in all its tries."""
+
+    def __init__(self, model: str, limiter: Limiter, why: str) -> None:
+        super().__init__(why)
+        self.model, self.limiter = model, limiter
 
 
 def _without_advice(error: ResearcherError) -> str:

@@ -144,7 +144,7 @@ def test_limits_are_corrected_in_place_and_raised(here: Installation, page: Page
     dialog.get_by_role("button", name="Save and resume").click()
     expect(dialog).to_be_hidden()
     expect(page.locator("#experiment-1")).to_contain_text(re.compile("kept|discarded"), timeout=LONG)
-    expect(page.locator("#head")).to_contain_text("All 2 experiments are done.", timeout=LONG)
+    expect(page.locator("#head")).to_contain_text("The limit of experiments is reached: 2.", timeout=LONG)
     page.locator("#tiles").get_by_role("link", name="limits").click()
     expect(count).to_have_value("2")
     count.fill("7")

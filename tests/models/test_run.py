@@ -68,7 +68,7 @@ def test_a_stop_cancels_what_lives_and_leaves_what_is_finished():
 def test_resume_is_refused_while_a_limit_is_reached():
     run = make_run(max_experiments=1, state=RunState.ENDED)
     make_experiment(run, State.KEPT, score=1.0)
-    with pytest.raises(StateError, match=r"All 1 experiments are done\. Raise the limit first"):
+    with pytest.raises(StateError, match=r"The limit of experiments is reached: 1\. Raise the limit first"):
         run.resume(by="ada")
     run.set_limits(max_experiments=2, hours=None, by="ada")
     run.resume(by="ada")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email.utils import formatdate
+from pathlib import Path
 from time import time
 
 import pytest
 
 from experiments.researcher.base import Called, ResearcherAway, ResearcherError
 from experiments.researcher.keys import API_BASE_KEY
+from experiments.researcher.llm import LLMSettings
 from experiments.researcher.llm_client import OPENAI_CLIENT, OWN_CLIENT, is_own_host
 from tests.researcher.calling import ask, ask_in_vain, impatient, restarts_of, text_of, usage_of
 from tests.standin_llm import StandIn
@@ -42,6 +44,29 @@ def test_a_model_that_stays_away_gives_way_after_its_tries(server: StandIn) -> N
     assert models_asked(server) == ["first", "first", "first", "second"]
     assert [piece.model for piece in pieces if isinstance(piece, Called)] == ["openai/first"] * 3 + ["openai/second"]
     assert "gave no reply in 3 tries" in restarts_of(pieces)[-1]
+
+
+def test_a_model_that_stays_away_is_passed_over_while_another_answers(server: StandIn, tmp_path: Path) -> None:
+    shared = LLMSettings(folder=tmp_path, tries=2)
+    researcher = impatient("openai/first", server.api_base, fallbacks=["openai/second"], shared=shared)
+    server.script = ["500"] * 2
+    ask(researcher)
+    told = restarts_of(ask(researcher))
+    assert models_asked(server) == ["first", "first", "second", "second"]
+    assert told == ["openai/first did not answer a while ago, and is asked again in 300 s. Now openai/second is asked"]
+    for waits in tmp_path.glob("*/away-*"):
+        waits.write_text("1")  # the five minutes are over
+    assert restarts_of(ask(researcher)) == [] and models_asked(server)[-1] == "first"
+
+
+def test_no_model_is_passed_over_that_refused_or_has_nobody_behind_it(server: StandIn, tmp_path: Path) -> None:
+    shared = LLMSettings(folder=tmp_path, tries=1)
+    researcher = impatient("openai/first", server.api_base, fallbacks=["openai/second"], shared=shared)
+    server.script = ["500", "500", "401"]
+    ask_in_vain(researcher)  # none answers: all are asked again
+    ask(researcher)  # the first one refuses: that costs no time
+    ask(researcher)
+    assert models_asked(server) == ["first", "second", "first", "second", "first"]
 
 
 @pytest.mark.parametrize(

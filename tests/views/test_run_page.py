@@ -218,7 +218,7 @@ def test_a_pause_says_what_is_finished_first(admin_client, run):
 
 def test_the_limits_of_a_page_that_is_hours_old_offer_to_resume(admin_client, run):
     assert "Save and resume" not in get(admin_client, run, "?part=limits")
-    run.stop(by="loop", reason="experiments", why="All 1 experiments are done.")
+    run.stop(by="loop", reason="experiments", why="The limit of experiments is reached: 1.")
     assert "Save and resume" in get(admin_client, run, "?part=limits")
 
 
@@ -230,7 +230,7 @@ def test_an_experiment_that_ended_without_an_idea_is_not_being_worked_out(admin_
 def test_limits_are_set_and_lift_an_end(admin_client, run):
     run.max_experiments = 1
     run.save()
-    run.stop(by="loop", reason="experiments", why="All 1 experiments are done.")
+    run.stop(by="loop", reason="experiments", why="The limit of experiments is reached: 1.")
     assert "Raise the limits" in get(admin_client, run)
     assert "Raise the limit first" in admin_client.post(f"/runs/{run.pk}/resume/", **HTMX).content.decode()
     admin_client.post(f"/runs/{run.pk}/limits/", {"max_experiments": "50", "hours": "1.5", "resume": "1"})
