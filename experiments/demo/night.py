@@ -31,6 +31,7 @@ class Tried:
     parent: int | None = None
     subject: int | None = None
     hypothesis: str = ""
+    theme: str = ""
     reason: str = ""
     detail: str = ""
     edit: tuple[int, str] | None = None
@@ -104,12 +105,11 @@ class Night:
 
     def _idea(self, number: int, best: Tried) -> Tried:
         change = ideas.draw(self.lines, self.random)
-        hypothesis = f"{change.hypothesis} (theme: {change.theme})"
         edit = (change.line, change.text)
         diff = one_line_diff("train.py", self.lines, *edit)
         return Tried(
-            number, Kind.IDEA, State.DISCARDED, change.description, parent=best.number, hypothesis=hypothesis, edit=edit,
-            diff=diff, reason=change.breaks,
+            number, Kind.IDEA, State.DISCARDED, change.description, parent=best.number, hypothesis=change.hypothesis,
+            theme=change.theme, edit=edit, diff=diff, reason=change.breaks,
         )  # the reason stays only if it fails
 
     def _repeat(self, number: int, best: Tried) -> Tried:
@@ -323,6 +323,6 @@ def reply(tried: Tried) -> str:
     changed = [line for line in tried.diff.splitlines()[3:] if line[:1] in "+-"]
     old, new = (next((line[1:] for line in changed if line[0] == sign), "") for sign in "-+")
     return (
-        f"<description>{tried.description}</description>\n<hypothesis>{tried.hypothesis}</hypothesis>\n\n"
+        f"IDEA: {tried.description}\nHYPOTHESIS: {tried.hypothesis}\nTHEME: {tried.theme}\n\n"
         f"train.py\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n"
     )

@@ -26,8 +26,8 @@ from trainer import presets
 DETAILED = 50  # of the last and of the best that have a full curve, a log and a reply
 BATCH = 500  # rows of one INSERT
 _COPIED = (
-    "number", "kind", "state", "reason", "detail", "description", "hypothesis", "diff", "score", "secret_score", "badges",
-    "exam", "summary", "tokens_in", "tokens_out", "cost", "created_at", "proposed_at", "training_at", "trained_at",
+    "number", "kind", "state", "reason", "detail", "description", "hypothesis", "theme", "diff", "score", "secret_score",
+    "badges", "exam", "summary", "tokens_in", "tokens_out", "cost", "created_at", "proposed_at", "training_at", "trained_at",
     "finished_at",
 )  # fmt: skip
 BRIEFS = (

@@ -23,6 +23,7 @@ from experiments.loop import devices, training
 from experiments.management.processes import Child, end_leftovers, identity, redis_command
 
 START_SECONDS, STOP_SECONDS = 60, 4.0
+THINK_THREADS = "16"  # most of them wait, for an LLM or an agent; the others must not wait for these
 RESTART_PAUSES = (0.2, 1.0, 3.0, 10.0)  # seconds before the first, second, … restart in a row
 Say = Callable[[str], None]
 
@@ -91,7 +92,7 @@ class Supervisor:
         slots = str(len(devices.names()))
         host = ["-b", settings.HOST, "-p", str(self.port)]
         self._start("web", [python, "-m", "daphne", *host, "--no-server-name", "autoresearch_web.asgi:application"])
-        self._start("think", [*worker, "-Q", "think", "-c", "4", "-n", "think@%h"])
+        self._start("think", [*worker, "-Q", "think", "-c", THINK_THREADS, "-n", "think@%h"])
         self._start("gpu", [*worker, "-Q", "gpu", "-c", slots, "-n", "gpu@%h"])
         self.remember()
         self._await("web", lambda: bool(self.health()))
