@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import variance
 from typing import Any, TypeVar
 
@@ -146,18 +146,23 @@ def lttb(rows: Sequence[dict[str, Any]], most: int, x: str = "step", y: str = "l
 
 def _triangles(points: Sequence[tuple[float, float]], most: int) -> list[int]:
     """Of each bucket the index that spans the largest triangle with the one before and the mean of the next bucket."""
-    every = (len(points) - 2) / (most - 2)
+    every, last = (len(points) - 2) / (most - 2), len(points)
     xs, ys = zip(*points, strict=True)
-    chosen = [0]
+    up_to_x, up_to_y = [0.0, *accumulate(xs)], [0.0, *accumulate(ys)]
+    chosen, at = [0], 0
     for bucket in range(most - 2):
         start, end = int(bucket * every) + 1, int((bucket + 1) * every) + 1
-        until = max(end + 1, int((bucket + 2) * every) + 1)
-        x2, y2 = sum(xs[end:until]) / len(xs[end:until]), sum(ys[end:until]) / len(ys[end:until])
-        x0, y0 = points[chosen[-1]]
-        dx, dy = x0 - x2, y2 - y0
-        areas = [abs(dx * (y - y0) - (x0 - x) * dy) for x, y in points[start:end]]
-        chosen.append(start + areas.index(max(areas)))
-    return [*chosen, len(points) - 1]
+        until = min(max(end + 1, int((bucket + 2) * every) + 1), last)
+        x0, y0 = xs[at], ys[at]
+        dx = x0 - (up_to_x[until] - up_to_x[end]) / (until - end)
+        dy = (up_to_y[until] - up_to_y[end]) / (until - end) - y0
+        largest, at = -1.0, start
+        for place in range(start, end):
+            area = abs(dx * (ys[place] - y0) - (x0 - xs[place]) * dy)
+            if area > largest:
+                largest, at = area, place
+        chosen.append(at)
+    return [*chosen, last - 1]
 
 
 def sparkline(points: Sequence[tuple[int, float]], last: int, width: int = 220, height: int = 44) -> str:

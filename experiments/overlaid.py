@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from django.db.models import Max
 
 from experiments.models import Chunk
@@ -18,7 +19,7 @@ AXES = ("step", "tokens", "seconds")
 VALUES = {
     "loss": "training loss", "tok_per_sec": "tokens a second", "mfu": "MFU, %", "dt_ms": "ms a step", "lrm": "rate, share",
 }  # fmt: skip
-MOST_POINTS = 16_000  # of all curves together
+MOST_POINTS = 10_000  # of all curves together
 FEWEST, MOST = 120, 1_000  # of one curve
 REMEMBERED = 600  # curves, about 20 kB each: a finished one never changes
 
@@ -87,9 +88,16 @@ def _data(attempts: dict[int, int]) -> dict[int, list[str]]:
 
 
 def _curve(chunks: Iterable[str], most: int, value: str) -> Curve:
-    parts: list[Rows] = json.loads(f"[{','.join(chunks)}]", parse_constant=lambda _: None)  # NaN and infinity: a gap
-    rows = [row for part in parts for row in part if "step" in row]
+    rows = [row for part in _parts(f"[{','.join(chunks)}]") for row in part if "step" in row]
     has = tuple(name for name in VALUES if any(row.get(name) is not None for row in rows))
     drawn = thin_curve([row for row in rows if value in row], most, value)
     columns = {name: [row.get(name) for row in drawn] for name in AXES} | {"y": [row[value] for row in drawn]}
-    return Curve({name: json.dumps(column, separators=(",", ":")) for name, column in columns.items()}, has)
+    return Curve({name: orjson.dumps(column).decode() for name, column in columns.items()}, has)
+
+
+def _parts(text: str) -> list[Rows]:
+    try:
+        parts: list[Rows] = orjson.loads(text)
+    except orjson.JSONDecodeError:  # NaN and infinity, which are no JSON: a gap
+        parts = json.loads(text, parse_constant=lambda _: None)
+    return parts

@@ -13,7 +13,7 @@ from django.http import QueryDict
 from experiments.models import Experiment, Run
 from experiments.states import LIVE, Kind, State
 
-PAGE = 100  # rows
+PAGE = 50  # rows
 FILTERS: dict[str, frozenset[State]] = {
     "kept": frozenset({State.KEPT}),
     "discarded": frozenset({State.DISCARDED}),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from django.db import transaction
 from django.db.models import Q
 
 from experiments.loop.workspace import Workspace
-from experiments.models import Experiment
+from experiments.models import Experiment, Run
 from experiments.researcher.edit_error import EditError
 from experiments.researcher.sameness import Change, change_between, whole_key
-from experiments.states import Failure, State
+from experiments.states import LIVE, Failure, State
 
 NEAR = 0.15  # values of a constant that differ by less than this share are near each other
 NAMED = 3  # near experiments that are named to the researcher
@@ -43,14 +44,8 @@ class Gate:
         change = change_between(before, after)
         if change.is_empty:
             raise EditError("The edit changes only comments or spacing: the training is the same. Change what it does.")
-        tried = self._tried().filter(change_key=change.key)
-        tried = tried if branches_from is None else tried.filter(parent__number=branches_from)
-        same = tried.order_by("-number").first()
-        if same is not None:
-            raise Duplicate(f"This was tried: {_told(same)}. Propose something else.")
-        whole = self._tried().filter(whole_key=self._key_of(after)).order_by("-number").first()
-        if whole is not None:
-            raise Duplicate(f"With this edit the files are those of an earlier one: {_told(whole)}. Propose something else.")
+        whole = self._key_of(after)
+        self._refuse_the_same(change.key, whole, branches_from)
         near = [] if self.warned or is_sweep else list(self._near(change))
         if near:
             self.warned = True
@@ -58,7 +53,21 @@ class Gate:
                 f"Close to what was tried: {'; '.join(near)}. If you expect another outcome, send the same reply again and "
                 "say in HYPOTHESIS why. Otherwise propose another idea."
             )
+        with transaction.atomic():
+            Run.locked(self.experiment.run_id)  # two replies at once may hold the same edit: the first one has it
+            self._refuse_the_same(change.key, whole, branches_from)
+            self.experiment.store(change_key=change.key, whole_key=whole)
         return change
+
+    def _refuse_the_same(self, key: str, whole: str, branches_from: int | None) -> None:
+        tried = self._tried().filter(change_key=key)
+        tried = tried if branches_from is None else tried.filter(parent__number=branches_from)
+        same = tried.order_by("-number").first()
+        if same is not None:
+            raise Duplicate(f"This was tried: {_told(same)}. Propose something else.")
+        equal = self._tried().filter(whole_key=whole).order_by("-number").first()
+        if equal is not None:
+            raise Duplicate(f"With this edit the files are those of an earlier one: {_told(equal)}. Propose something else.")
 
     def _key_of(self, after: Mapping[str, str]) -> str:
         """The key of the whole, once those that git alone has made (baseline, revert, merges) have theirs too."""
@@ -72,7 +81,7 @@ class Gate:
 
     def _tried(self) -> Experiment.QuerySet:  # type: ignore[name-defined]
         ended = Q(state__in=[State.KEPT, State.DISCARDED, State.REVERTED]) | Q(state=State.FAILED, reason__in=TELLING)
-        under_way = Q(state__in=[State.READY, State.REVIEWING, State.TRAINING, State.EVALUATING, State.CONFIRMING])
+        under_way = Q(state__in=LIVE)
         rejected = Q(state=State.CANCELLED, reason="rejected")
         rows = self.experiment.run.experiments.exclude(pk=self.experiment.pk).exclude(change_key="", whole_key="")
         return rows.filter(ended | under_way | rejected).select_related("parent").defer("prompt", "parent__diff")
@@ -88,6 +97,8 @@ class Gate:
 
 
 def _told(one: Experiment) -> str:
+    if one.state in LIVE:
+        return f"#{one.number}{one.description and f' ({one.description})'} is under way with it"
     text = f"#{one.number} ({one.description}) was {one.state}"
     if one.state == State.CANCELLED:
         return f"#{one.number} ({one.description}) was rejected by a person" + (f": {one.detail}" if one.detail else "")

@@ -101,6 +101,9 @@ def directed(experiment: Experiment) -> list[Idea]:
     if experiment.subject_id:
         return []
     queue = list(experiment.run.ideas.offered_to(experiment))
+    if not any(idea.used_by_id == experiment.pk for idea in queue):  # those before it take up the first ones
+        before = experiment.run.experiments.filter(state=State.PROPOSING, number__lt=experiment.number, subject=None)
+        queue = queue[before.count():]
     wanted = [at for at, idea in enumerate(queue) if idea.author != RESEARCHER or idea.used_by_id == experiment.pk]
     return queue[: wanted[-1] + 1][:IDEAS_SHOWN] if wanted else []
 

@@ -16,7 +16,7 @@ from django.db.models import Case, Q, When
 from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import chain, outage, training
+from experiments.loop import ahead, chain, outage, training
 from experiments.loop.proposing import crash_to_repair
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
@@ -132,12 +132,13 @@ def _ask_nobody_in_vain(run: Run) -> None:
 
 
 def _create_next(run: Run) -> None:
-    """Keep one experiment in the pipeline ahead of each lane: while one trains, the next is being proposed."""
+    """Keep experiments in the pipeline ahead of each lane: while one trains, the next is being proposed."""
     foundation = run.best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
     in_line = run.experiments.filter(state__in=LIVE - ON_DEVICE)
     instead = run.away_since is not None and run.outage != Outage.WAIT and run.best is not None
     waiting = (in_line.exclude(pk__in=outage.needs_researcher(run)) if instead else in_line).count()
-    if run.limit_reached() or (foundation is not None and waiting >= run.lanes):
+    enough = run.lanes if instead else ahead.wanted(run)
+    if run.limit_reached() or (foundation is not None and waiting >= enough):
         return  # without a foundation, what waits cannot train: a failed baseline is tried again
     number = run.next_number()
     if foundation is None:

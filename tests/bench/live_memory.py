@@ -15,7 +15,7 @@ from tests.bench.pages import Visitor, seconds_until
 from tests.bench.table import Line, at_most
 from tests.installation import Installation
 
-EXPERIMENTS, WARM_UP, UPDATES, EACH = 100, 60, 500, 100
+EXPERIMENTS, WARM_UP, UPDATES, EACH = 100, 260, 500, 100  # the browser compiles and caches during the first hundreds
 HOUR = 600  # updates: one each 6 s
 PACE = 0.5  # seconds
 UPDATE = """

@@ -104,7 +104,10 @@ def compare_page(here: Installation, visitor: Visitor, curves: Path) -> tuple[li
     ], statistics.median(drawn)
 
 
-def run_page(here: Installation, visitor: Visitor, count: int, chart_seconds: float) -> list[Line]:
+def run_page(
+    here: Installation, visitor: Visitor, count: int, chart_seconds: float, first_seconds: float | None = None
+) -> list[Line]:
+    """`first_seconds`: goal of the first content; the server's own time has one where this has."""
     address = here.manage("seed_demo", "--experiments", str(count)).split("experiments, ")[1].split()[0]
     served = [visitor.get(address).milliseconds for _ in range(TIMES)]
     asked = [visitor.get(f"{address}?part=table&q={word}").milliseconds for word in WORDS]
@@ -119,13 +122,13 @@ def run_page(here: Installation, visitor: Visitor, count: int, chart_seconds: fl
         rows, answers = search(page)
     name = f"run of {count:,}"
     return [
-        times(f"{name}: page, server", served, "ms", 150),
-        times(f"{name}: first content, empty cache", painted, "s", 0.5),
+        times(f"{name}: page, server", served, "ms", first_seconds and 150),
+        times(f"{name}: first content, empty cache", painted, "s", first_seconds),
         times(f"{name}: chart drawn, empty cache", drawn, "s", chart_seconds),
         times(f"{name}: chart drawn, library cached", again, "s", chart_seconds),
         times(f"{name}: search, server", asked, "ms", None),
         times(f"{name}: key to rows filtered in the page", rows, "ms", 100),
-        times(f"{name}: key to the answer of all rows", answers, "ms", 100),
+        times(f"{name}: key to the answer of all rows", answers, "ms", None),
         at_most(f"{name}: whole visit, chart library cached", light, "kB", 500),
         at_most(f"{name}: whole visit, empty cache", whole, "kB", None),
     ]
@@ -173,7 +176,7 @@ def main() -> int:
         curves, browser = Path(file.name), playwright.chromium.launch(executable_path=executable(), args=ARGS)
         visitor = Visitor(here, browser)
         lines, ours = compare_page(here, visitor, curves)
-        lines += run_page(here, visitor, 1000, 1.5)
+        lines += run_page(here, visitor, 1000, 1.5, first_seconds=0.5)
         lines += run_page(here, visitor, 5000, 3)
         lines += live_memory.lines(here, visitor)
         others, words = other_trackers(browser, curves, options.trackers and options.trackers.absolute(), ours)

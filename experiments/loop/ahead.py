@@ -1,0 +1,39 @@
+"""How many ideas are worked out at once: as few as keep the devices busy, for each knows less than the one before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import median
+from typing import Any
+
+from django.conf import settings
+
+from experiments.models import Run
+from experiments.states import Kind, Mode
+
+LOOK_BACK = 10  # experiments
+ONE_IS_ENOUGH = 0.8  # of a training: an idea that takes no longer is there in time
+LEAST_SECONDS = 3.0  # what comes sooner is not waited for
+
+
+def wanted(run: Run) -> int:
+    """How many experiments may wait for a device, those included whose idea is being worked out.
+
+    One for each lane where an idea comes while a training lasts. Where it takes longer, as an agent may, as many more as
+    make up for it, at most AUTORESEARCH_AHEAD for each lane.
+    """
+    if settings.AHEAD == 1 or Mode(run.mode).reviews_diffs:  # a person looks at them one by one
+        return run.lanes
+    ideas = run.experiments.filter(kind=Kind.IDEA, proposed_at__isnull=False).order_by("-number")
+    trained = run.experiments.filter(trained_at__isnull=False, training_at__isnull=False).order_by("-number")
+    idea = _median_seconds(ideas.values_list("created_at", "proposed_at")[:LOOK_BACK])
+    training = _median_seconds(trained.values_list("training_at", "trained_at")[:LOOK_BACK])
+    if idea < LEAST_SECONDS or not training or idea <= ONE_IS_ENOUGH * training:
+        return run.lanes
+    return run.lanes * min(settings.AHEAD, math.ceil(idea / training + 0.5))
+
+
+def _median_seconds(spans: Iterable[tuple[Any, Any]]) -> float:
+    seconds = [(until - since).total_seconds() for since, until in spans]
+    return median(seconds) if seconds else 0.0
