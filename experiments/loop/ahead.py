@@ -8,9 +8,10 @@ from statistics import median
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
 from experiments.models import Run
-from experiments.states import Kind, Mode
+from experiments.states import Kind, Mode, State
 
 LOOK_BACK = 10  # experiments
 ONE_IS_ENOUGH = 0.8  # of a training: an idea that takes no longer is there in time
@@ -23,15 +24,23 @@ def wanted(run: Run) -> int:
     One for each lane where an idea comes while a training lasts. Where it takes longer, as an agent may, as many more as
     make up for it, at most AUTORESEARCH_AHEAD for each lane.
     """
-    if settings.AHEAD == 1 or Mode(run.mode).reviews_diffs:  # a person looks at them one by one
+    alone = settings.AHEAD == 1 or Mode(run.mode).reviews_diffs  # a person looks at them one by one
+    if alone or run.away_since is not None:
         return run.lanes
     ideas = run.experiments.filter(kind=Kind.IDEA, proposed_at__isnull=False).order_by("-number")
     trained = run.experiments.filter(trained_at__isnull=False, training_at__isnull=False).order_by("-number")
-    idea = _median_seconds(ideas.values_list("created_at", "proposed_at")[:LOOK_BACK])
+    idea = max(_median_seconds(ideas.values_list("created_at", "proposed_at")[:LOOK_BACK]), _under_way_seconds(run))
     training = _median_seconds(trained.values_list("training_at", "trained_at")[:LOOK_BACK])
     if idea < LEAST_SECONDS or not training or idea <= ONE_IS_ENOUGH * training:
         return run.lanes
     return run.lanes * min(settings.AHEAD, math.ceil(idea / training + 0.5))
+
+
+def _under_way_seconds(run: Run) -> float:
+    """How long somebody has worked on the oldest idea: it will have taken longer than that."""
+    worked_on = run.experiments.filter(state=State.PROPOSING).exclude(worker="").order_by("created_at")
+    began = worked_on.values_list("created_at", flat=True).first()
+    return (timezone.now() - max(began, run.resumed_at)).total_seconds() if began else 0.0
 
 
 def _median_seconds(spans: Iterable[tuple[Any, Any]]) -> float:

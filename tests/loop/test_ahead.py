@@ -121,3 +121,22 @@ def test_ideas_of_the_queue_are_shared_out(make_script_program, loop, answers, w
     wait_for(lambda: len(researcher.contexts) == 2)
     assert sorted(context.ideas[0] for context in researcher.contexts) == ["first", "second"]
     assert [run.ideas.get(text=text).used_by_id for text in ("first", "second", "third")] == [rows[0].pk, rows[1].pk, None]
+
+
+def test_a_first_idea_that_takes_long_counts_before_it_comes():
+    run, now = make_run(), timezone.now()
+    Experiment.objects.filter(pk=make_experiment(run, State.KEPT, 2.0).pk).update(
+        created_at=now, proposed_at=None, training_at=now, trained_at=now + timedelta(seconds=10)
+    )
+    first = make_experiment(run, State.PROPOSING, worker="think:1:1", proposed_at=None)
+    Experiment.objects.filter(pk=first.pk).update(created_at=now - timedelta(seconds=20))
+    run.resumed_at = now - timedelta(hours=1)
+    assert ahead.wanted(run) == 3
+    run.resumed_at = now  # it waited through a pause
+    assert ahead.wanted(run) == 1
+
+
+def test_nobody_more_is_asked_in_an_outage():
+    run = night(600, 300)
+    run.away_since = timezone.now()
+    assert ahead.wanted(run) == 1

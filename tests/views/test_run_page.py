@@ -113,8 +113,8 @@ def test_the_table_filters_searches_and_pages(admin_client, run):
         state, score = (State.DISCARDED, 1.6) if n % 2 else (State.FAILED, None)
         make_experiment(run, state, score, number=n, description=f"idea-{n:03d}")
     first, second = get(admin_client, run, "?part=table"), get(admin_client, run, "?part=table&page=2")
-    assert "idea-130" in first and "idea-030" not in first
-    assert "idea-030" in second and "idea-130" not in second
+    assert "idea-130" in first and "idea-080" not in first
+    assert "idea-080" in second and "idea-130" not in second
     failed = get(admin_client, run, "?part=table&state=failed")
     assert "idea-130" in failed and "idea-129" not in failed
     assert "idea-077" in get(admin_client, run, "?part=table&q=IDEA-077")
