@@ -157,6 +157,12 @@ def test_the_exact_prompt_is_there(signed_in: Client, run: Run):
     assert "# Aim\nLower it." in asked
 
 
+def test_theme_and_kind_of_idea_are_said(signed_in: Client, run: Run):
+    head = page_of(signed_in, make_experiment(run, score=1.2, theme="<optimizer>", strategy="explore"), "head")
+    assert "theme <b>&lt;optimizer&gt;</b>" in head and "kind of idea <b>explore</b>" in head
+    assert "theme <b>" not in page_of(signed_in, make_experiment(run, score=1.2), "head")
+
+
 def test_moves_say_who_and_why(signed_in: Client, run: Run):
     experiment = make_experiment(run, State.REVIEWING)
     experiment.reject(by="mara", why="the batch is fixed")
