@@ -65,12 +65,12 @@ PORT = env_int("PORT", 0, low=0, high=65535)  # 0: 8000, or the next free one
 DEMO = env_bool("AUTORESEARCH_DEMO", True)
 TICK_SECONDS = env_int("AUTORESEARCH_TICK", 2, low=1, high=60)
 STALE_SECONDS = env_int("AUTORESEARCH_STALE", 15, low=3, high=600)  # then a silent stage is taken over
-AHEAD = env_int("AUTORESEARCH_AHEAD", 4, low=1, high=16)  # ideas worked out at once for each lane, at most
+AHEAD = env_int("AUTORESEARCH_AHEAD", 8, low=1, high=16)  # ideas worked out at once for each lane, at most
 BREAKER_FAILURES = env_int("AUTORESEARCH_BREAKER", 10, low=1, high=1000)  # failures in a row that pause a run
 MIN_FREE_MB = env_int("AUTORESEARCH_MIN_FREE_MB", 200, low=0, high=10**9)
 LLM_TIMEOUT_SECONDS = env_int("AUTORESEARCH_LLM_TIMEOUT", 120, low=1, high=3600)
 LLM_TRIES = env_int("AUTORESEARCH_LLM_TRIES", 5, low=1, high=100)
-LLM_PARALLEL = env_int("AUTORESEARCH_LLM_PARALLEL", 4, low=1, high=1000)  # calls at once with one key, over all runs
+LLM_PARALLEL = env_int("AUTORESEARCH_LLM_PARALLEL", 8, low=1, high=1000)  # calls at once with one key, over all runs
 LLM_HOSTS = env_list("AUTORESEARCH_LLM_HOSTS")  # that an API address may name, whatever they are
 KEYS_FILE = env_path("AUTORESEARCH_KEYS_FILE", VAR_DIR / "keys.env")
 PREFLIGHT_SECONDS = env_int("AUTORESEARCH_PREFLIGHT_SECONDS", -1, low=-1, high=600)  # -1: by the device; 0: none

@@ -39,7 +39,7 @@ def propose(experiment_id: int) -> None:
 
 @shared_task
 def train(experiment_id: int) -> None:
-    engine.train(experiment_id)
+    engine.train(experiment_id, began=wake)
     _go_on(experiment_id)
 
 

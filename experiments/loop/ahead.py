@@ -33,7 +33,7 @@ def wanted(run: Run) -> int:
     training = _median_seconds(trained.values_list("training_at", "trained_at")[:LOOK_BACK])
     if idea < LEAST_SECONDS or not training or idea <= ONE_IS_ENOUGH * training:
         return run.lanes
-    return run.lanes * min(settings.AHEAD, math.ceil(idea / training + 0.5))
+    return run.lanes * min(settings.AHEAD, 1 + math.ceil(idea / training))
 
 
 def _under_way_seconds(run: Run) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -218,13 +218,18 @@ def _store_prompt(experiment: Experiment, prompt: Prompt) -> None:
 # 2. Train
 
 
-def train(experiment_id: int) -> None:
-    """READY -> TRAINING -> EVALUATING | FAILED. A training whose worker died is adopted where it stands."""
+def train(experiment_id: int, began: Callable[[int], None] | None = None) -> None:
+    """READY -> TRAINING -> EVALUATING | FAILED. A training whose worker died is adopted where it stands.
+
+    `began` is told the run when the training has begun: there is room for the next idea.
+    """
     experiment = load(experiment_id)
     with stage(experiment):
         if experiment.state == State.READY:
             if not experiment.run.is_active or not experiment.claim(presence.me()) or not _begin(experiment):
                 return
+            if began:
+                began(experiment.run_id)
         elif experiment.state != State.TRAINING or not _adopt(experiment):
             return
         try:

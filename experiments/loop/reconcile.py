@@ -140,8 +140,8 @@ def _create_next(run: Run) -> None:
     enough = run.lanes if instead else ahead.wanted(run)
     if run.limit_reached() or (foundation is not None and waiting >= enough):
         return  # without a foundation, what waits cannot train: a failed baseline is tried again
-    number = run.next_number()
     if foundation is None:
+        number = run.next_number()
         baseline = Experiment.objects.create(
             run=run, number=number, kind=Kind.BASELINE, state=State.READY, commit=run.base_commit,
             description="baseline", seed=run.seed, brief=run.program.brief,
@@ -152,6 +152,13 @@ def _create_next(run: Run) -> None:
     if instead:
         outage.fill(run, foundation)
         return
+    for _ in range(enough - waiting):
+        if not run.limit_reached():
+            _create_idea(run, foundation)
+
+
+def _create_idea(run: Run, foundation: Experiment) -> None:
+    number = run.next_number()
     crash = crash_to_repair(run) if run.program.researcher in REPAIRABLE else None
     Experiment.objects.create(
         run=run, number=number, kind=Kind.IDEA, state=State.PROPOSING, parent=foundation, subject=crash, seed=run.seed,

@@ -11,6 +11,7 @@ counts them; how long does the device wait for the model. Predicted before the f
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -18,13 +19,15 @@ import time
 from collections import Counter
 from typing import Any
 
-from tests.bench.loop import BUDGET_SECONDS, gaps, think
+from tests.bench.loop import BUDGET_SECONDS, THINK_SECONDS, gaps, think
 from tests.bench.table import Line, at_most, show
 from tests.installation import Installation, wait_for
-from tests.standin_llm import Answer, Json, StandIn
+from tests.standin_llm import Answer, Json, StandIn, propose
 
 OUTAGE_SECONDS, OUTAGE_AT = 60, 25  # it begins with so many calls
 FAULTS = {"429": 0.06, "500": 0.05, "cut": 0.05, "late-cut": 0.02}
+CONSTANTS = 6  # of tests/scripts/slow.py that the stand-in turns
+_count = itertools.count()
 PRICE_IN, PRICE_OUT = 2.5, 10.0  # US dollars a million tokens
 SUMS = """
 import json
@@ -33,14 +36,15 @@ from django.utils import timezone
 from experiments.models import Run
 from experiments.tiles import rows_of, idle_percent, turns_of
 run = Run.objects.get(pk={run})
-rows, timed = list(run.experiments.all()), rows_of(run)
+rows = list(run.experiments.all())
+timed = sorted((row for row in rows_of(run) if row.training_at), key=lambda row: row.training_at)
 print(json.dumps({{
     "state": run.state, "reason": run.reason, "states": Counter(row.state for row in rows),
     "reasons": Counter(row.reason for row in rows if row.reason), "kinds": Counter(row.kind for row in rows),
     "tokens_in": sum(row.tokens_in for row in rows), "tokens_out": sum(row.tokens_out for row in rows),
     "cost": sum(row.cost or 0 for row in rows), "away": run.moves.filter(new="researcher away").count(),
     "numbers": len({{row.number for row in rows}}),
-    "idle": [idle_percent([row for row in timed if row.number >= at], 1, run.ended_at, turns_of(run)) for at in (0, 2)],
+    "idle": [idle_percent(timed[at:], 1, run.ended_at, turns_of(run)) for at in (0, 1)],
 }}))
 """
 
@@ -70,6 +74,13 @@ class Provider(StandIn):
             if draw < 0:
                 return name
         return "ok"
+
+
+def think_apart(messages: list[dict[str, Any]]) -> str:
+    """Values that are not near each other, 10 s each."""
+    time.sleep(THINK_SECONDS)
+    at = next(_count)
+    return propose(messages, at % CONSTANTS + at // CONSTANTS * 3 * CONSTANTS)
 
 
 def night(here: Installation, provider: Provider, count: int) -> list[Line]:
@@ -111,7 +122,7 @@ def main() -> int:
     parser.add_argument("--experiments", type=int, default=60)
     given = parser.parse_args()
     settings = {"OPENAI_API_KEY": "stand-in", "AUTORESEARCH_LLM_TRIES": "3"}
-    with Provider(answer=think, retry_after="1") as provider, Installation(**settings) as here:
+    with Provider(answer=think_apart, retry_after="1") as provider, Installation(**settings) as here:
         lines = night(here, provider, given.experiments)
         with StandIn(answer=think) as slow:
             waits = gaps(here, slow)

@@ -38,7 +38,7 @@ def night(idea_seconds: float, training_seconds: float, **fields):
         (270, 300, 2),
         (10, 6, 3),
         (600, 300, 3),  # an agent that thinks for ten minutes
-        (3600, 300, 4),  # at most
+        (3600, 300, 8),  # at most
         (2, 0.5, 1),  # too short to speak of
     ],
 )
@@ -129,7 +129,7 @@ def test_a_first_idea_that_takes_long_counts_before_it_comes():
         created_at=now, proposed_at=None, training_at=now, trained_at=now + timedelta(seconds=10)
     )
     first = make_experiment(run, State.PROPOSING, worker="think:1:1", proposed_at=None)
-    Experiment.objects.filter(pk=first.pk).update(created_at=now - timedelta(seconds=20))
+    Experiment.objects.filter(pk=first.pk).update(created_at=now - timedelta(seconds=15))
     run.resumed_at = now - timedelta(hours=1)
     assert ahead.wanted(run) == 3
     run.resumed_at = now  # it waited through a pause
