@@ -126,10 +126,12 @@ class Lab:
         return self.scores[key]
 
 
-def spend(arm: str, repeat: int, count: int, lab: Lab) -> Night:
+def spend(arms: Sequence[str], repeat: int, count: int, lab: Lab) -> dict[str, Night]:
+    """The nights of all arms, an experiment of each in turn: what slows the machine for a while slows them alike."""
     shipped = (ROOT / "trainer" / "template" / "train.py").read_text()
-    night = Night(presets.apply(shipped, presets.PRESETS["cpu"].constants), FIRST_SEED + 1000 * repeat)
-    while len(night.past) < count:
+    source = presets.apply(shipped, presets.PRESETS["cpu"].constants)
+    nights = {arm: Night(source, FIRST_SEED + 1000 * repeat) for arm in arms}
+    for arm, night in [(arm, night) for _ in range(count) for arm, night in nights.items()]:
         if night.past:
             source, past, seed = ARMS[arm](night)
         else:
@@ -137,7 +139,7 @@ def spend(arm: str, repeat: int, count: int, lab: Lab) -> Night:
         night.take(source, past, lab.score(source, seed))
         last = night.past[-1]
         print(f"{arm} {repeat} #{last.number:<3} {last.state:<10} {last.score or 0:.4f} {last.description[:80]}", flush=True)
-    return night
+    return nights
 
 
 def reached(curve: Sequence[float], target: float) -> int | None:
@@ -158,11 +160,16 @@ class Outcome:
         return self.curve[-1]
 
 
-def outcome(arm: str, repeat: int, count: int, lab: Lab) -> Outcome:
-    night = spend(arm, repeat, count, lab)
-    again = [lab.score(night.source, seed) for seed in FRESH_SEEDS]
-    failed = sum(past.score is None for past in night.past)
-    return Outcome(night.curve, failed, [value for value in again if value is not None])
+def outcomes(arms: Sequence[str], repeat: int, count: int, lab: Lab) -> dict[str, Outcome]:
+    nights = spend(arms, repeat, count, lab)
+    fresh: dict[str, list[float]] = {arm: [] for arm in arms}
+    for seed, arm in [(seed, arm) for seed in FRESH_SEEDS for arm in arms]:
+        value = lab.score(nights[arm].source, seed)
+        fresh[arm] += [] if value is None else [value]
+    return {
+        arm: Outcome(night.curve, sum(past.score is None for past in night.past), fresh[arm])
+        for arm, night in nights.items()
+    }
 
 
 def lines_of(found: dict[str, list[Outcome]], count: int) -> Iterator[Line]:
@@ -193,8 +200,8 @@ def main() -> int:
         if given.notes and given.notes.exists():
             lab.scores = json.loads(given.notes.read_text())
         for repeat in range(given.repeats):
-            for arm in given.arm or ARMS:
-                found.setdefault(arm, []).append(outcome(arm, repeat, given.experiments, lab))
+            for arm, one in outcomes(given.arm or list(ARMS), repeat, given.experiments, lab).items():
+                found.setdefault(arm, []).append(one)
     return show("search", list(lines_of(found, given.experiments)))
 
 
