@@ -25,7 +25,7 @@ def wanted(run: Run) -> int:
     make up for it, at most AUTORESEARCH_AHEAD for each lane.
     """
     alone = settings.AHEAD == 1 or Mode(run.mode).reviews_diffs  # a person looks at them one by one
-    if alone or run.away_since is not None:
+    if alone or run.away_since is not None or run.sweep_order:  # a sweep's steps come at once, and each by the last score
         return run.lanes
     ideas = run.experiments.filter(kind=Kind.IDEA, proposed_at__isnull=False).order_by("-number")
     trained = run.experiments.filter(trained_at__isnull=False, training_at__isnull=False).order_by("-number")

@@ -136,7 +136,9 @@ def test_a_first_idea_that_takes_long_counts_before_it_comes():
     assert ahead.wanted(run) == 1
 
 
-def test_nobody_more_is_asked_in_an_outage():
+def test_nobody_more_is_asked_in_an_outage_or_a_sweep():
     run = night(600, 300)
     run.away_since = timezone.now()
+    assert ahead.wanted(run) == 1
+    run.away_since, run.sweep_order = None, {"left": 3}
     assert ahead.wanted(run) == 1
