@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from statistics import variance
 from typing import Any, TypeVar
 
@@ -148,14 +148,13 @@ def _triangles(points: Sequence[tuple[float, float]], most: int) -> list[int]:
     """Of each bucket the index that spans the largest triangle with the one before and the mean of the next bucket."""
     every, last = (len(points) - 2) / (most - 2), len(points)
     xs, ys = zip(*points, strict=True)
-    up_to_x, up_to_y = [0.0, *accumulate(xs)], [0.0, *accumulate(ys)]
     chosen, at = [0], 0
     for bucket in range(most - 2):
         start, end = int(bucket * every) + 1, int((bucket + 1) * every) + 1
         until = min(max(end + 1, int((bucket + 2) * every) + 1), last)
         x0, y0 = xs[at], ys[at]
-        dx = x0 - (up_to_x[until] - up_to_x[end]) / (until - end)
-        dy = (up_to_y[until] - up_to_y[end]) / (until - end) - y0
+        dx = x0 - sum(xs[end:until]) / (until - end)
+        dy = sum(ys[end:until]) / (until - end) - y0
         largest, at = -1.0, start
         for place in range(start, end):
             area = abs(dx * (ys[place] - y0) - (x0 - xs[place]) * dy)

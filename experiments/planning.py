@@ -19,8 +19,8 @@ CHOICES = {  # of a person, for the run page; empty: nothing is forced
 }
 
 
-def plan_for(run: Run) -> Plan:
-    """By the run's ledger, unless a person has forced a strategy."""
+def plan_for(run: Run, *, under_way: int = 0) -> Plan:
+    """By the run's ledger, unless a person has forced a strategy. `under_way`: ideas before this one without a verdict."""
     best = run.best
     ids = best.chain()[::-1] if best else []
     led = {pk: (number, diff) for pk, number, diff in run.experiments.filter(pk__in=ids).values_list("pk", "number", "diff")}
@@ -37,7 +37,8 @@ def plan_for(run: Run) -> Plan:
         for number, kind, state, reason, description, score, before, named, strategy in rows
     ]  # fmt: skip
     return next_plan(
-        past, chain=list(diffs), forced=run.strategy, sigma=sigma_of(run), lower_is_better=run.program.lower_is_better
+        past, chain=list(diffs), forced=run.strategy, sigma=sigma_of(run), lower_is_better=run.program.lower_is_better,
+        under_way=under_way,
     )
 
 

@@ -34,7 +34,7 @@ from experiments.researcher.edits import EditError, apply_edits, edits_to_json, 
 from experiments.researcher.prompt import Prompt, build_prompt
 from experiments.researcher.sameness import Change, change_between, whole_key
 from experiments.researcher.strategy import Plan
-from experiments.states import Badge, Failure, Kind, Mode, StaleState, State, StateError
+from experiments.states import LIVE, Badge, Failure, Kind, Mode, StaleState, State, StateError
 from trainer.output import Summary, parse_summary
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ def propose(experiment_id: int) -> None:
     with stage(experiment):
         run, program = experiment.run, experiment.run.program
         experiment.brief = program.brief
+        experiment.store(asked_at=timezone.now())
         step = None if experiment.strategy == outage.SWEEP else sweeping.step_due(experiment)
         kind = "sweep" if experiment.strategy == outage.SWEEP else ""
         researcher: Researcher = step or researcher_of(program, kind)
@@ -159,7 +160,8 @@ def _what_is_due(experiment: Experiment, researcher: Researcher) -> tuple[Plan, 
     run = experiment.run
     parent = run.best or experiment.parent
     assert parent is not None, "an idea is created on the baseline"
-    plan = planning.plan_for(run)
+    under_way = run.experiments.filter(state__in=LIVE, kind=Kind.IDEA, number__lt=experiment.number)
+    plan = planning.plan_for(run, under_way=under_way.count())
     if plan.parent is not None and not experiment.subject and researcher.reads_prompt:
         return plan, run.experiments.get(number=plan.parent)
     return plan, parent
@@ -196,6 +198,7 @@ def _ask(
         except EditError as error:
             if not repairs_left:
                 raise StageError(_reason(error), str(error)) from error
+            experiment.store(change_key="", whole_key="")  # of what the gate had let pass
             writer.say(f"The edit could not be used: {error} Asked again, {repairs_left} left.")
             prompt = prompt.again(text, str(error))
             _store_prompt(experiment, prompt)
@@ -279,7 +282,8 @@ def _refit(experiment: Experiment, best: Experiment) -> bool:
         why = f"the best is now #{best.number}, and the edit does not fit it: {conflict}"
         if experiment.kind != Kind.IDEA:
             raise StageError(Failure.BAD_PATCH, why) from conflict
-    experiment.move_to(State.PROPOSING, by="loop", why=why, attempt=experiment.attempt + 1, parent=best)
+    keys = {"change_key": "", "near_key": "", "whole_key": ""}
+    experiment.move_to(State.PROPOSING, by="loop", why=why, attempt=experiment.attempt + 1, parent=best, **keys)
     return False
 
 

@@ -101,11 +101,20 @@ def directed(experiment: Experiment) -> list[Idea]:
     if experiment.subject_id:
         return []
     queue = list(experiment.run.ideas.offered_to(experiment))
-    if not any(idea.used_by_id == experiment.pk for idea in queue):  # those before it take up the first ones
-        before = experiment.run.experiments.filter(state=State.PROPOSING, number__lt=experiment.number, subject=None)
-        queue = queue[before.count():]
     wanted = [at for at, idea in enumerate(queue) if idea.author != RESEARCHER or idea.used_by_id == experiment.pk]
-    return queue[: wanted[-1] + 1][:IDEAS_SHOWN] if wanted else []
+    return _without_others(experiment, queue[: wanted[-1] + 1])[:IDEAS_SHOWN] if wanted else []
+
+
+def _without_others(experiment: Experiment, queue: list[Idea]) -> list[Idea]:
+    """Without what the ideas under way before it take up: of each the first one that was there when it was asked for."""
+    rows = experiment.run.experiments.filter(state=State.PROPOSING, number__lt=experiment.number, subject=None, ideas=None)
+    left = list(queue)
+    for asked_at in rows.order_by("number").values_list("asked_at", flat=True):  # None: it will be in a moment
+        there = (idea for idea in left if asked_at is None or idea.created_at < asked_at)
+        taken = next((idea for idea in there if not idea.pinned and not idea.used_by_id), None)
+        if taken is not None:
+            left.remove(taken)
+    return left
 
 
 def note_ideas(experiment: Experiment, proposal: Proposal) -> None:
@@ -163,7 +172,7 @@ def crash_to_repair(run: Run) -> Experiment | None:
     last = crashes.order_by("-number").first()
     if last is None or not last.edits or run.experiments.filter(subject=last).exists():
         return None
-    if run.experiments.filter(number__gt=last.number).count() > CRASH_AGE:
+    if run.experiments.filter(created_at__gt=last.finished_at).count() > CRASH_AGE:  # not those that were under way then
         return None
     depth, above = 0, last.subject
     while above is not None:

@@ -176,7 +176,7 @@ def _due(run: Run) -> Due:
     ideas = free.filter(state=State.PROPOSING)
     if outage.waits(run, timezone.now()):
         ideas = ideas.filter(strategy=outage.SWEEP)
-    due += [("propose", pk) for pk in ideas.values_list("pk", flat=True)]
+    due += [("propose", pk) for pk in ideas.values_list("pk", flat=True)[: ahead.room(run)]]
     starting = Q(state=State.READY) & ~Q(worker="")
     lanes = run.lanes - run.experiments.filter(Q(state__in=ON_DEVICE) | starting).count()
     by_hand_first = Case(When(kind=Kind.MANUAL, then=0), default=1)  # a person waits for it

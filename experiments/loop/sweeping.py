@@ -37,7 +37,12 @@ def settled(proposal: Proposal, experiment: Experiment, researcher: Researcher, 
         return replace(proposal, memo=researcher.step.memo)
     memo = {key: value for key, value in proposal.memo.items() if key != "sweep"}  # ours to write
     proposal = replace(proposal, memo=memo)
-    return first_step(proposal, context, experiment.number) if proposal.sweep else proposal
+    if not proposal.sweep:
+        return proposal
+    begun = Run.objects.get(pk=experiment.run_id).sweep_order.get("asked_by")
+    if begun is not None:
+        raise EditError(f"A sweep that #{begun} asked for is under way. Propose one edit instead.")
+    return first_step(proposal, context, experiment.number)
 
 
 def note(experiment: Experiment) -> None:
@@ -47,8 +52,8 @@ def note(experiment: Experiment) -> None:
         return
     run = Run.locked(experiment.run_id)
     mine = place["asked_by"] == experiment.number
-    if not mine and run.sweep_order.get("asked_by") != place["asked_by"]:
-        return  # dropped in the meantime
+    if run.sweep_order.get("asked_by") != (None if mine else place["asked_by"]):
+        return  # dropped in the meantime, or another one was begun
     done = run.experiments.filter(memo__sweep__asked_by=place["asked_by"]).count()
     left = place["of"] - done
     order = {name: place[name] for name in ("file", "constants", "of", "asked_by")} | {"left": left}

@@ -20,10 +20,11 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from experiments.loop import devices, training
+from experiments.loop.ahead import ASKED_AT_ONCE
 from experiments.management.processes import Child, end_leftovers, identity, redis_command
 
 START_SECONDS, STOP_SECONDS = 60, 4.0
-THINK_THREADS = "16"  # most of them wait, for an LLM or an agent; the others must not wait for these
+THINK_THREADS = str(ASKED_AT_ONCE + 8)  # most of them wait, for an LLM or an agent; the others must not wait for these
 RESTART_PAUSES = (0.2, 1.0, 3.0, 10.0)  # seconds before the first, second, … restart in a row
 Say = Callable[[str], None]
 

@@ -69,6 +69,7 @@ class Experiment(models.Model):
     explanations = models.JSONField(default=list)  # what a model said of the result when a person asked
 
     created_at = models.DateTimeField(auto_now_add=True)
+    asked_at = models.DateTimeField(null=True)  # when its researcher was asked last
     proposed_at = models.DateTimeField(null=True)
     training_at = models.DateTimeField(null=True)
     trained_at = models.DateTimeField(null=True)

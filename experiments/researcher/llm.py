@@ -88,25 +88,23 @@ class LiteLLM:
         """Stream the reply. Each call that cost tokens yields a Usage of its own: add them up."""
         del context  # the prompt holds all of it
         failures: list[ResearcherError] = []
-        for number, model in enumerate(self.models, 1):
+        models = sorted(self.models, key=self._is_passed_over)  # these last
+        for number, model in enumerate(models, 1):
             try:
-                yield from self._ask(model, messages, may_pass_over=number < len(self.models))
+                yield from self._ask(model, messages)
                 self._pass_over(failures)
                 return
             except ResearcherError as error:
                 failures.append(error)
-                if number < len(self.models):
-                    yield Restart(f"{_without_advice(error)} Now {self.models[number]} is asked")
+                if number < len(models):
+                    yield Restart(f"{_without_advice(error)} Now {models[number]} is asked")
         raise _all_failed(failures)
 
-    def _ask(self, model: str, messages: tuple[Message, ...], *, may_pass_over: bool) -> Iterator[Piece]:
+    def _ask(self, model: str, messages: tuple[Message, ...]) -> Iterator[Piece]:
         """All tries of one model. Raises ResearcherError, and ResearcherAway where it may answer later."""
         litellm = import_litellm()
         door = self.door_of(model)
         limiter = self._limiter(door)
-        left = limiter.passed_over_seconds(model) if may_pass_over else 0.0
-        if left:
-            raise ResearcherAway(f"{model} did not answer a while ago, and is asked again in {left:.0f} s.")
         for number in range(1, self._tries + 1):
             try:
                 with (yield from self._turn(limiter, door.provider)):
@@ -125,6 +123,11 @@ class LiteLLM:
                     ) from failure
                 yield Restart(f"{failure.why}, try {number + 1} of {self._tries} in {wait_seconds:.0f} s")
             yield from self._pause(wait_seconds)
+
+    def _is_passed_over(self, model: str) -> bool:
+        with suppress(ResearcherError):  # no key, no provider: the call says so
+            return self._limiter(self.door_of(model)).passed_over_seconds(model) > 0
+        return False
 
     def _pass_over(self, failures: Sequence[ResearcherError]) -> None:
         """The models that used up their tries: another one answers, so the next ideas need not wait for them."""

@@ -55,22 +55,23 @@ class Plan:
 
 def next_plan(
     past: Sequence[Past], *, chain: Sequence[int] = (), forced: str = "", sigma: float | None = None,
-    lower_is_better: bool = True,
+    lower_is_better: bool = True, under_way: int = 0,
 ) -> Plan:
     """`past`: oldest first. `chain`: the numbers of the keeps that led to the best, oldest first, the best last.
 
-    `sigma`: the noise of a score, where it is known. A forced strategy that the ledger has nothing for becomes EXPLORE.
+    `sigma`: the noise of a score, where it is known. `under_way`: ideas that are not judged yet; each of them has taken
+    an older keep to branch from. A forced strategy that the ledger has nothing for becomes EXPLORE.
     """
     ideas = [one for one in past if one.kind in IDEAS and one.state in JUDGED and one.reason not in NOT_TRIED]
     since = _since_keep(ideas)
     near = _near_misses(ideas[len(ideas) - since :], sigma, lower_is_better)
     grown = _lines_added(past, chain)
     if forced:
-        plan = _planned(Strategy(forced), "a person chose it", since, chain, near, step=since)
+        plan = _planned(Strategy(forced), "a person chose it", since, chain, near, step=since + under_way)
     elif since >= PATIENCE:
         rounds, turn = divmod(since // PATIENCE - 1, len(TURNS))
         step = rounds * PATIENCE + since % PATIENCE
-        plan = _planned(TURNS[turn], f"{since} ideas without a gain", since, chain, near, step=step)
+        plan = _planned(TURNS[turn], f"{since} ideas without a gain", since, chain, near, step=step + under_way)
     elif since and grown > GROWTH_LINES:
         plan = Plan(Strategy.SIMPLIFY, f"the keeps have added {grown} lines", since)
     else:

@@ -6,10 +6,12 @@ from datetime import timedelta
 from threading import Barrier
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
-from experiments.loop import actions, ahead, engine
+from experiments.loop import actions, ahead, engine, proposing, sweeping
 from experiments.models import Experiment, Idea
+from experiments.researcher.edits import EditError, parse_reply
 from experiments.states import Kind, Mode, State
 from tests.factories import make_experiment, make_run
 from tests.loop.conftest import look, wait_for
@@ -24,7 +26,7 @@ def night(idea_seconds: float, training_seconds: float, **fields):
     for _ in range(4):
         row = make_experiment(run, State.KEPT, 2.0)
         Experiment.objects.filter(pk=row.pk).update(
-            created_at=now, proposed_at=now + timedelta(seconds=idea_seconds),
+            asked_at=now, proposed_at=now + timedelta(seconds=idea_seconds),
             training_at=now, trained_at=now + timedelta(seconds=training_seconds),
         )
     return run
@@ -38,7 +40,7 @@ def night(idea_seconds: float, training_seconds: float, **fields):
         (270, 300, 2),
         (10, 6, 3),
         (600, 300, 3),  # an agent that thinks for ten minutes
-        (3600, 300, 8),  # at most
+        (3600, 300, 4),  # at most
         (2, 0.5, 1),  # too short to speak of
     ],
 )
@@ -66,7 +68,7 @@ def test_nothing_is_known_at_first():
 def test_one_that_waited_for_hours_in_an_outage_changes_nothing():
     run = night(10, 300)
     make_experiment(run, State.DISCARDED, 2.1)
-    run.experiments.filter(number=4).update(created_at=timezone.now() - timedelta(hours=3), trained_at=None)
+    run.experiments.filter(number=4).update(asked_at=timezone.now() - timedelta(hours=3))
     assert ahead.wanted(run) == 1
 
 
@@ -129,10 +131,9 @@ def test_a_first_idea_that_takes_long_counts_before_it_comes():
         created_at=now, proposed_at=None, training_at=now, trained_at=now + timedelta(seconds=10)
     )
     first = make_experiment(run, State.PROPOSING, worker="think:1:1", proposed_at=None)
-    Experiment.objects.filter(pk=first.pk).update(created_at=now - timedelta(seconds=15))
-    run.resumed_at = now - timedelta(hours=1)
+    Experiment.objects.filter(pk=first.pk).update(asked_at=now - timedelta(seconds=15))
     assert ahead.wanted(run) == 3
-    run.resumed_at = now  # it waited through a pause
+    Experiment.objects.filter(pk=first.pk).update(worker="")  # it waits through a pause
     assert ahead.wanted(run) == 1
 
 
@@ -141,4 +142,61 @@ def test_nobody_more_is_asked_in_an_outage_or_a_sweep():
     run.away_since = timezone.now()
     assert ahead.wanted(run) == 1
     run.away_since, run.sweep_order = None, {"left": 3}
+    assert ahead.wanted(run) == 1 and ahead.room(run) == 1
+    run.sweep_order, run.max_cost = {}, 10.0
     assert ahead.wanted(run) == 1
+
+
+def test_threads_are_left_to_look_at_the_runs():
+    run = make_run()
+    assert ahead.room(run) == ahead.ASKED_AT_ONCE
+    for _ in range(ahead.ASKED_AT_ONCE - 1):
+        make_experiment(run, State.PROPOSING, worker="think:1:1")
+    assert ahead.room(run) == 1
+    make_experiment(run, State.PROPOSING, worker="think:1:1")
+    assert ahead.room(run) == 0
+
+
+def test_an_idea_of_a_person_waits_only_for_those_asked_after_it_came():
+    run, now = make_run(), timezone.now()
+    make_experiment(run, State.KEPT, 2.0)
+    for _ in range(3):
+        make_experiment(run, State.PROPOSING, worker="think:1:1", asked_at=now - timedelta(minutes=5))
+    idea = Idea.add(run, "try this", by="ada")
+    mine = make_experiment(run, State.PROPOSING)
+    assert proposing.directed(mine) == [idea]
+    run.experiments.filter(number=3).update(asked_at=timezone.now())
+    assert proposing.directed(mine) == []
+    run.ideas.update(pinned=True)  # it comes again and again
+    assert proposing.directed(mine) == [idea]
+
+
+def test_one_sweep_at_a_time(make_script_program, loop, answers, worker, monkeypatch):
+    run = actions.start_run(make_script_program("score"), "night", by="ada")
+    loop.finish(run, 1)
+    monkeypatch.setattr(ahead, "wanted", lambda run: 2)
+    asks = "IDEA: Find the rates\nSWEEP: MATRIX_LR=0.05..0.12 over 4 experiments\n"
+    researcher = answers(asks, asks, change("WARMDOWN", 0.1), can_repair=True)
+    while run.experiments.filter(state=State.PROPOSING).count() < 2:
+        look(run)
+    first, second = run.experiments.filter(state=State.PROPOSING).order_by("number")
+    second.claim("think:1:1")  # it was asked before there was a sweep
+    engine.propose(first.pk)
+    run.refresh_from_db()
+    assert run.sweep_order["asked_by"] == first.number
+    proposal = parse_reply(asks, ["train.py"])
+    with pytest.raises(EditError, match=f"A sweep that #{first.number} asked for is under way"):
+        sweeping.settled(proposal, second, researcher, proposing.sweep_context(second, run.best))
+
+
+def test_a_crash_is_given_back_though_more_ideas_are_under_way():
+    run = make_run()
+    make_experiment(run, State.KEPT, 2.0)
+    for _ in range(5):
+        make_experiment(run, State.PROPOSING)
+    crash = make_experiment(run, State.FAILED, reason="crash", edits=[{"path": "train.py"}])
+    run.experiments.filter(state=State.PROPOSING).update(number=F("number") + 100)
+    assert proposing.crash_to_repair(run) == crash
+    for _ in range(4):
+        make_experiment(run, State.DISCARDED, 2.1, number=run.next_number())
+    assert proposing.crash_to_repair(run) is None

@@ -51,6 +51,11 @@ def test_failures_count_as_no_gain_and_repeats_do_not_count():
     assert next_plan(past, chain=[0, 1]).since_keep == 1
 
 
+def test_ideas_that_are_asked_for_at_once_rethink_from_different_keeps():
+    past = ledger(*[KEPT] * 4, *[MISS] * PATIENCE * 2)
+    assert [next_plan(past, chain=range(5), under_way=count).parent for count in range(3)] == [3, 2, 1]
+
+
 def test_rethink_goes_one_keep_further_back_with_each_idea():
     misses = [PATIENCE * (2 + len(TURNS) * round_) + step for round_ in range(2) for step in range(PATIENCE)]
     plans = [next_plan(ledger(*[KEPT] * 4, *[MISS] * count), chain=range(5)) for count in misses]
