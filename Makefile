@@ -28,7 +28,7 @@ setup-dev: .venv/installed-dev
 
 test: setup-dev
 	@BIN=$(BIN) tests/setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(or $(ARGS),tests/browser/test_pages.py tests)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),tests/browser tests/faults tests/loop tests)
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -92,7 +92,7 @@ class LiteLLM:
         for number, model in enumerate(models, 1):
             try:
                 yield from self._ask(model, messages)
-                self._pass_over(failures)
+                self._pass_over(models, failures)
                 return
             except ResearcherError as error:
                 failures.append(error)
@@ -115,9 +115,7 @@ class LiteLLM:
                 if failure.is_limit:
                     limiter.hold(wait_seconds)
                 if number == self._tries:
-                    raise _UsedUp(
-                        model,
-                        limiter,
+                    raise ResearcherAway(
                         f"{model} gave no reply in {self._tries} tries; the last: {failure.why}. "
                         f"Check the provider and its limits, then resume the run, {OR_THE_SWEEP}"
                     ) from failure
@@ -129,11 +127,11 @@ class LiteLLM:
             return self._limiter(self.door_of(model)).passed_over_seconds(model) > 0
         return False
 
-    def _pass_over(self, failures: Sequence[ResearcherError]) -> None:
-        """The models that used up their tries: another one answers, so the next ideas need not wait for them."""
-        for failure in failures:
-            if isinstance(failure, _UsedUp):
-                failure.limiter.pass_over(failure.model, PASSED_OVER_SECONDS)
+    def _pass_over(self, models: Sequence[str], failures: Sequence[ResearcherError]) -> None:
+        """Those that used up their tries: another one answers, so the next ideas need not wait for them."""
+        for model, failure in zip(models, failures, strict=False):
+            if isinstance(failure, ResearcherAway):
+                self._limiter(self.door_of(model)).pass_over(model, PASSED_OVER_SECONDS)
 
     def _where(self, model: str) -> tuple[str, str, str]:
         """(litellm's name, the provider, the address) of a model: a fallback of another provider has its own address."""
@@ -182,14 +180,6 @@ class LiteLLM:
             return min(asked_seconds, LONGEST_ASKED_WAIT_SECONDS) + self._jitter()
         backoff = FIRST_WAIT_SECONDS * 2.0 ** (number - 2)
         return min(backoff, LONGEST_WAIT_SECONDS) * (1 + self._jitter()) / 1.5
-
-
-class _UsedUp(ResearcherAway):
-    """A model gave no reply in all its tries."""
-
-    def __init__(self, model: str, limiter: Limiter, why: str) -> None:
-        super().__init__(why)
-        self.model, self.limiter = model, limiter
 
 
 def _without_advice(error: ResearcherError) -> str:

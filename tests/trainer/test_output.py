@@ -295,4 +295,4 @@ def test_a_megabyte_is_read_at_once(text: str) -> None:
     parse_summary(text)
     strip_controls(text)
     classify_failure(1, text)
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 10

@@ -27,7 +27,7 @@ def named(edits: list[Edit]) -> list:
 @pytest.mark.parametrize("edit", named(BROKEN))
 def test_a_broken_edit_is_caught_or_known_to_be_missed(edit, device, tmp_path, prepared, zygote):
     source = edit.apply(template())
-    seconds = 6.0 if "without end" in edit.name else 60.0
+    seconds = 6.0 if "without end" in edit.name else 150.0
     found = rehearse(source, tmp_path / "w", prepared, zygote, CARDS[device], seconds=seconds, memory_bytes=4 * 2**30)
     wanted = getattr(edit, device)
     assert found.ok is wanted, found
