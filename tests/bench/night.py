@@ -45,7 +45,7 @@ print(json.dumps({{
     "cost": sum(row.cost or 0 for row in rows), "away": run.moves.filter(new="researcher away").count(),
     "numbers": len({{row.number for row in rows}}),
     "idle": idle_percent(timed, 1, run.ended_at, turns_of(run)),
-    "idle_between": idle_percent(timed[1:-1], 1, timed[-2].trained_at, turns_of(run)),
+    "idle_between": idle_percent(timed[1:-1], 1, timed[-2].trained_at if timed[2:] else None, turns_of(run)),
 }}))
 """
 
