@@ -12,5 +12,5 @@ ARGS = [
 
 def executable() -> str | None:
     """The system's Chromium; None: the one that Playwright has installed (a missing one fails the tests)."""
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     return next((path for path in map(shutil.which, names) if path), None)
