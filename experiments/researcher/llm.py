@@ -88,7 +88,7 @@ class LiteLLM:
         """Stream the reply. Each call that cost tokens yields a Usage of its own: add them up."""
         del context  # the prompt holds all of it
         failures: list[ResearcherError] = []
-        models = sorted(self.models, key=self._is_passed_over)  # these last
+        models = sorted(self.models, key=self._is_passed_over) if len(self.models) > 1 else self.models  # these last
         for number, model in enumerate(models, 1):
             try:
                 yield from self._ask(model, messages)

@@ -8,9 +8,9 @@ Three arms, each as a run does it: the best so far is built on, a lower score is
 - unguided: train.py as it is, with another seed each time. Its best is luck, and shows what a number alone is worth.
 
 Afterwards the best of each arm, and each keep of the sweep, is trained again with seeds that it has not seen, and their mean
-counts: the best number of a night is in part luck, and a good one may be bad luck's. Asked: after how many experiments had
-the sweep a train.py as good as random search's best. Predicted before the first run: the seeds alone move the score by 0.012;
-the sweep ends 0.03 below random search and is level with random's best after 12 to 16 of 24.
+counts: the best number of a night is in part luck. Asked: after how many experiments the sweep had a train.py as good as
+random search's best. Predicted before the first run: the seeds alone move the score by 0.012; the sweep ends 0.03 below
+random search and is level with random's best after 12 to 16 of 24.
 """
 
 from __future__ import annotations

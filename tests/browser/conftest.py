@@ -21,7 +21,8 @@ def browser_type_launch_args() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Installation]:
-    with Installation(OPENAI_API_KEY="stand-in", AUTORESEARCH_LLM_TRIES="2") as installation:
+    # One idea at a time: of two at once the later may be trained first on a busy machine, and the tests name them by number.
+    with Installation(OPENAI_API_KEY="stand-in", AUTORESEARCH_LLM_TRIES="2", AUTORESEARCH_AHEAD="1") as installation:
         yield installation
 
 
