@@ -40,7 +40,7 @@ def night(idea_seconds: float, training_seconds: float, **fields):
         (270, 300, 2),
         (10, 6, 3),
         (600, 300, 3),  # an agent that thinks for ten minutes
-        (3600, 300, 4),  # at most
+        (3600, 300, 6),  # at most
         (2, 0.5, 1),  # too short to speak of
     ],
 )
