@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from experiments import events
 from experiments.loop.account import Account
-from experiments.loop.engine import researcher_of
+from experiments.loop.asking import researcher_of
 from experiments.loop.proposing import build_context
 from experiments.models import Experiment, Program, stream
 from experiments.researcher.base import Called, ResearcherError, Restart, Text, Usage

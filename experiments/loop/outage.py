@@ -38,10 +38,10 @@ def wait_after(away: timedelta) -> timedelta:
     return min(max(away / 2, SHORTEST_WAIT), LONGEST_WAIT)
 
 
-def came_back(run: Run) -> None:
-    """It has answered."""
+def came_back(run: Run, called_at: datetime | None) -> None:
+    """It has answered. A call that was under way when it went away says nothing about now."""
     away_since = Run.objects.values_list("away_since", flat=True).get(pk=run.pk)
-    if away_since is None:
+    if away_since is None or (called_at is not None and called_at < away_since):
         return
     with transaction.atomic():
         if Run.objects.filter(pk=run.pk, away_since=away_since).update(away_since=None, away_why="", ask_at=None):

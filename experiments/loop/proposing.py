@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from datetime import datetime
 
 from django.db.models import F, Sum
 from django.utils import timezone
@@ -187,6 +188,7 @@ class ReplyWriter:
         self.check, self.account = check, Account(experiment)
         self.reply, self.thoughts = Growing(experiment, stream.REPLY), Growing(experiment, stream.THOUGHTS)
         self.proposal: Proposal | None = None  # where the researcher gives it itself: then the text is not parsed
+        self.called_at: datetime | None = None  # the last call, where one was made
 
     def take(self, pieces: Iterator[Piece]) -> str:
         """All of one reply. `check` is called on the way and may raise to give up: then the researcher hangs up."""
@@ -220,6 +222,7 @@ class ReplyWriter:
                     text, self.proposal = "", None
                     self.say(piece.why)
                 case Called():
+                    self.called_at = timezone.now()
                     self.account.begin(piece)
         self._flush()
         return text

@@ -38,12 +38,17 @@ from experiments.tiles import rows_of, idle_percent, turns_of
 run = Run.objects.get(pk={run})
 rows = list(run.experiments.all())
 timed = sorted((row for row in rows_of(run) if row.training_at), key=lambda row: row.training_at)
+gaps = [(now.number, round((now.training_at - last.trained_at).total_seconds(), 1))
+        for last, now in zip(timed, timed[1:]) if last.trained_at]
+began = timed[0].training_at if timed else None
+moves = run.moves.filter(experiment=None).order_by("pk")
 print(json.dumps({{
     "state": run.state, "reason": run.reason, "states": Counter(row.state for row in rows),
     "reasons": Counter(row.reason for row in rows if row.reason), "kinds": Counter(row.kind for row in rows),
     "tokens_in": sum(row.tokens_in for row in rows), "tokens_out": sum(row.tokens_out for row in rows),
     "cost": sum(row.cost or 0 for row in rows), "away": run.moves.filter(new="researcher away").count(),
-    "numbers": len({{row.number for row in rows}}),
+    "numbers": len({{row.number for row in rows}}), "gaps": [gap for gap in gaps if gap[1] > 0.5],
+    "turns": [(round((move.at - began).total_seconds()), move.new) for move in moves if began and "created" not in move.new],
     "idle": idle_percent(timed, 1, run.ended_at, turns_of(run)),
     "idle_between": idle_percent(timed[1:-1], 1, timed[-2].trained_at if timed[2:] else None, turns_of(run)),
 }}))

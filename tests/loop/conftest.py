@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from experiments.loop import engine, reconcile, training
+from experiments.loop import asking, engine, reconcile, training
 from experiments.models import Experiment, Run
 from experiments.states import State
 from tests.loop.scripted import Reply, Scripted
@@ -50,7 +50,7 @@ def answers(monkeypatch) -> Callable[..., Scripted]:
 
     def answers(*replies: Reply, **options: Any) -> Scripted:
         researcher = Scripted(*replies, **options)
-        monkeypatch.setattr(engine, "choose", lambda *args, **kwargs: researcher)
+        monkeypatch.setattr(asking, "choose", lambda *args, **kwargs: researcher)
         return researcher
 
     return answers

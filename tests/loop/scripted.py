@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from experiments.researcher.base import Context, Message, Piece, Text, Usage
+from experiments.researcher.base import Called, Context, Message, Piece, Text, Usage
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 Reply = str | Exception | Callable[[Context], str]
@@ -29,6 +29,7 @@ class Scripted:
         now = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if isinstance(now, Exception):
             raise now
+        yield Called("scripted")
         yield Text(now(context) if callable(now) else now)
         yield Usage(tokens_in=10, tokens_out=5, cost=0.01)
 

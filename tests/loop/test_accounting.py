@@ -9,7 +9,7 @@ import pytest
 from django.db.models import Sum
 from django.urls import reverse
 
-from experiments.loop import actions, engine
+from experiments.loop import actions, asking
 from experiments.loop.account import Account
 from experiments.loop.llm_settings import llm_settings
 from experiments.models import Experiment, Run, stream
@@ -37,7 +37,7 @@ def run(make_script_program, loop, server, monkeypatch) -> Run:
         patience = {"timeout_seconds": 2, "tries": 2, "sleep": lambda _: None}
         return LiteLLM(model, api_base, fallbacks=fallbacks, by_hand=by_hand, **patience)
 
-    monkeypatch.setattr(engine, "choose", choose)
+    monkeypatch.setattr(asking, "choose", choose)
     program = make_script_program(
         "score", researcher="litellm", model="openai/standin", api_base=server.api_base, fallbacks=["openai/second"],
         price_in=PRICE_IN, price_out=PRICE_OUT,

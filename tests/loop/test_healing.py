@@ -17,7 +17,7 @@ from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import actions, engine, reconcile, training
+from experiments.loop import actions, asking, engine, reconcile, training
 from experiments.loop.workspace import Workspace
 from experiments.models import Chunk, Experiment, Program, Run, stream
 from experiments.researcher.base import Message
@@ -286,7 +286,7 @@ def test_a_zombie_does_not_overwrite_the_prompt_of_its_successor(run):
     zombie = engine.load(row.pk)
     row.requeue(by="loop", why="its worker died")
     with pytest.raises(StaleState):
-        engine._store_prompt(zombie, Prompt((Message("user", "old"),), (), 1000))
+        asking.store_prompt(zombie, Prompt((Message("user", "old"),), (), 1000))
     assert Experiment.objects.get(pk=row.pk).prompt == []
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.utils import timezone
 
-from experiments.loop import actions, engine
+from experiments.loop import actions, asking
 from experiments.models import Run, stream
 from experiments.researcher.llm import LiteLLM
 from experiments.states import RunState, State
@@ -28,7 +28,7 @@ def server() -> Iterator[StandIn]:
 def run(make_script_program, loop, server, monkeypatch):
     monkeypatch.setenv("AUTORESEARCH_API_BASE_KEY", "sk-test-0123456789abcdef")
     impatient = partial(LiteLLM, timeout_seconds=2, tries=TRIES, sleep=lambda _: None)
-    monkeypatch.setattr(engine, "choose", lambda kind, *, model, api_base, **_: impatient(model, api_base))
+    monkeypatch.setattr(asking, "choose", lambda kind, *, model, api_base, **_: impatient(model, api_base))
     program = make_script_program(
         "score", researcher="litellm", model="openai/standin", api_base=server.api_base
     )

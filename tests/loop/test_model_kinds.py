@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.conf import settings
 
-from experiments.loop import actions, engine
+from experiments.loop import actions, asking
 from experiments.models import Experiment, Run, stream
 from experiments.states import Failure, State
 from tests.model_kinds import Kind, kinds
@@ -65,4 +65,4 @@ def test_nothing_hostile_gets_through(played, admin_client):
         page = admin_client.get(address).content.decode()
         assert "<script>alert" not in page and "<img src=x" not in page and "<b hx-post" not in page
         assert "\x1b" not in page and "\x00" not in page and KEY not in page
-    assert run.is_active and engine.EDIT_REPAIRS == 3
+    assert run.is_active and asking.EDIT_REPAIRS == 3

@@ -52,6 +52,21 @@ def test_the_idea_waits_and_is_asked_for_again(run, loop, answers):
     assert [move for move in moves(run) if "researcher" in move] == ["researcher away", "researcher back"]
 
 
+def test_a_reply_under_way_when_it_went_away_does_not_say_that_it_is_back(run, loop, answers):
+    def meanwhile(context):  # another idea's call fails while this reply is on its way
+        Run.objects.filter(pk=run.pk).update(away_since=timezone.now(), ask_at=timezone.now() + timedelta(minutes=1))
+        return change("MATRIX_LR", 0.09)(context)
+
+    answers(meanwhile, change("MATRIX_LR", 0.5))
+    loop.step(run)
+    loop.step(run)
+    run.refresh_from_db()
+    assert (run.experiments.get(number=1).description, run.away_since is None) == ("MATRIX_LR 0.09", False)
+    ask_again(run)
+    loop.until(run, lambda: run.moves.filter(new="researcher back").exists())
+    assert moves(run).count("researcher back") == 1
+
+
 @pytest.mark.parametrize(("away_minutes", "wait_seconds"), [(0, 15), (2, 60), (60, 300), (600, 300)])
 def test_the_longer_it_is_away_the_longer_it_is_left_in_peace(away_minutes, wait_seconds):
     assert outage.wait_after(timedelta(minutes=away_minutes)) == timedelta(seconds=wait_seconds)
@@ -98,12 +113,12 @@ def test_a_repeat_is_trained_as_it_is_when_the_best_has_moved(run, loop, answers
 
 
 def test_the_sweep_goes_on_and_ends_when_the_researcher_is_back(run, loop, monkeypatch):
-    from experiments.loop import engine
+    from experiments.loop import asking
     from experiments.researcher.choose import choose
     from tests.loop.scripted import Scripted
 
     model = Scripted(AWAY, AWAY, change("MATRIX_LR", 0.5))
-    monkeypatch.setattr(engine, "choose", lambda kind, **rest: choose(kind) if kind == "sweep" else model)
+    monkeypatch.setattr(asking, "choose", lambda kind, **rest: choose(kind) if kind == "sweep" else model)
     Run.objects.filter(pk=run.pk).update(outage=Outage.SWEEP)
     run.program.researcher, run.program.model = "litellm", "openai/standin"
     run.program.save()
@@ -121,12 +136,12 @@ def test_the_sweep_goes_on_and_ends_when_the_researcher_is_back(run, loop, monke
 
 
 def test_a_sweep_with_nothing_left_turns_to_repeats(run, loop, answers, monkeypatch):
-    from experiments.loop import engine
+    from experiments.loop import asking
     from experiments.researcher.base import ResearcherError
     from tests.loop.scripted import Scripted
 
     researchers = {"sweep": Scripted(ResearcherError("nothing new in 200 tries")), "litellm": Scripted(AWAY)}
-    monkeypatch.setattr(engine, "choose", lambda kind, **rest: researchers[kind])
+    monkeypatch.setattr(asking, "choose", lambda kind, **rest: researchers[kind])
     Run.objects.filter(pk=run.pk).update(outage=Outage.SWEEP)
     run.program.researcher = "litellm"
     run.program.save()

@@ -11,7 +11,7 @@ from itertools import chain, count
 
 import pytest
 
-from experiments.loop import actions, engine
+from experiments.loop import actions, asking
 from experiments.researcher.base import Context, Message, Piece, Text, Usage
 from experiments.states import State
 
@@ -52,7 +52,7 @@ class Obedient:
 def night(make_script_program, loop, monkeypatch, *, forced: str, experiments: int) -> tuple[list[float], list[str]]:
     """Best score after each experiment, and what was due."""
     model = Obedient()
-    monkeypatch.setattr(engine, "choose", lambda *args, **kwargs: model)
+    monkeypatch.setattr(asking, "choose", lambda *args, **kwargs: model)
     run = actions.start_run(make_script_program("valley", name=forced or "turns", budget_seconds=1), "night", by="ada")
     if forced:
         run.force_strategy(forced, by="ada")
@@ -81,7 +81,7 @@ def test_a_local_optimum_is_left_by_the_change_of_mode_and_the_greedy_loop_stays
 
 def test_the_winner_stands_on_the_older_keep(make_script_program, loop, monkeypatch):
     obedient = Obedient()
-    monkeypatch.setattr(engine, "choose", lambda *args, **kwargs: obedient)
+    monkeypatch.setattr(asking, "choose", lambda *args, **kwargs: obedient)
     run = actions.start_run(make_script_program("valley", budget_seconds=1), "night", by="ada")
     loop.until(run, lambda: run.best is not None and (run.best.score or 9) < 0.9)
     assert run.best.parent.number < 2 and run.experiments.get(number=2).state == State.REVERTED

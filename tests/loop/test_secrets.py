@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from experiments import models as ours
-from experiments.loop import actions, engine
+from experiments.loop import actions, asking
 from experiments.models import Experiment, Run, stream
 from experiments.researcher import keys
 from experiments.researcher.llm import LiteLLM, LLMSettings
@@ -35,7 +35,7 @@ def run(make_script_program, loop, monkeypatch, tmp_path, caplog) -> Iterator[Ru
     path.chmod(0o600)
     shared = LLMSettings(timeout_seconds=2, tries=2, keys_file=path, folder=tmp_path / "llm")
     impatient = partial(LiteLLM, shared=shared, sleep=lambda _: None)
-    monkeypatch.setattr(engine, "choose", lambda kind, *, model, api_base, **_: impatient(model, api_base))
+    monkeypatch.setattr(asking, "choose", lambda kind, *, model, api_base, **_: impatient(model, api_base))
     with StandIn(script=["500", "ok", "429", "503", "401", "ok", "404"]) as server:
         program = make_script_program(
             "environment", researcher="litellm", model="openai/standin", api_base=server.api_base
