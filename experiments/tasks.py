@@ -33,20 +33,20 @@ def reconcile_run(run_id: int) -> None:
 
 @shared_task
 def propose(experiment_id: int) -> None:
-    engine.propose(experiment_id)
-    _go_on(experiment_id)
+    if engine.propose(experiment_id):
+        _go_on(experiment_id)
 
 
 @shared_task
 def train(experiment_id: int) -> None:
-    engine.train(experiment_id, began=wake)
-    _go_on(experiment_id)
+    if engine.train(experiment_id, began=wake):
+        _go_on(experiment_id)
 
 
 @shared_task
 def decide(experiment_id: int) -> None:
-    engine.decide(experiment_id)
-    _go_on(experiment_id)
+    if engine.decide(experiment_id):
+        _go_on(experiment_id)
 
 
 @shared_task
@@ -63,6 +63,7 @@ _STAGES = {"propose": propose, "train": train, "decide": decide}
 
 
 def _go_on(experiment_id: int) -> None:
+    """What is due now. Not after a double: each would send one more, and they would pile up before the next training."""
     run_id = Experiment.objects.values_list("run_id", flat=True).get(pk=experiment_id)
     reconcile.reconcile(run_id, enqueue)
 

@@ -29,7 +29,7 @@ def wanted(run: Run) -> int:
     """
     alone = settings.AHEAD == 1 or Mode(run.mode).reviews_diffs  # a person looks at them one by one
     limited = run.max_cost or run.max_tokens
-    if alone or limited or run.away_since is not None or run.sweep_order:  # a sweep's steps come at once, by the last score
+    if alone or limited or run.sweep_order:  # a sweep's steps come at once, by the last score
         return run.lanes
     ideas = run.experiments.filter(kind=Kind.IDEA, asked_at__isnull=False, proposed_at__gt=F("asked_at")).order_by("-number")
     trained = run.experiments.filter(score__isnull=False, trained_at__gt=F("training_at")).order_by("-number")

@@ -1,7 +1,8 @@
 """One experiment's path, stage by stage: propose, train, decide. Read it from top to bottom.
 
 Each stage claims the row, does its work, and ends with one move. It can be killed at any point and done again:
-reconcile.py finds the row, and the attempt keeps a late writer out.
+reconcile.py finds the row, and the attempt keeps a late writer out. A stage returns False where there was nothing to do:
+its message was a double, or came too late.
 """
 
 from __future__ import annotations
@@ -101,11 +102,11 @@ def _pause(experiment: Experiment, reason: str, why: str) -> None:
 # 1. Propose
 
 
-def propose(experiment_id: int) -> None:
+def propose(experiment_id: int) -> bool:
     """PROPOSING -> REVIEWING | READY: ask the researcher, take its edit, commit it."""
     experiment = load(experiment_id)
     if experiment.state != State.PROPOSING or not experiment.claim(presence.me()):
-        return
+        return False
     with stage(experiment):
         run, program = experiment.run, experiment.run.program
         experiment.brief = program.brief
@@ -137,12 +138,13 @@ def propose(experiment_id: int) -> None:
             note_ideas(experiment, proposal)
             for idea in ideas[:1]:  # it was at the head when this was proposed
                 idea.take_up(experiment)
+    return True
 
 
 # 2. Train
 
 
-def train(experiment_id: int, began: Callable[[int], None] | None = None) -> None:
+def train(experiment_id: int, began: Callable[[int], None] | None = None) -> bool:
     """READY -> TRAINING -> EVALUATING | FAILED. A training whose worker died is adopted where it stands.
 
     `began` is told the run when the training has begun: there is room for the next idea.
@@ -150,21 +152,24 @@ def train(experiment_id: int, began: Callable[[int], None] | None = None) -> Non
     experiment = load(experiment_id)
     with stage(experiment):
         if experiment.state == State.READY:
-            if not experiment.run.is_active or not experiment.claim(presence.me()) or not _begin(experiment):
-                return
+            if not experiment.run.is_active or not experiment.claim(presence.me()):
+                return False
+            if not _begin(experiment):
+                return True
             if began:
                 began(experiment.run_id)
         elif experiment.state != State.TRAINING or not _adopt(experiment):
-            return
+            return False
         try:
             outcome = training.follow(experiment, stopping.is_set)
         except training.ShimLost:
             _lost(experiment)
-            return
+            return True
         if outcome is None:
             _let_go(experiment)
         else:
             _finish(experiment, outcome)
+    return True
 
 
 def _begin(experiment: Experiment) -> bool:
@@ -271,11 +276,11 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
 # 3. Decide
 
 
-def decide(experiment_id: int) -> None:
+def decide(experiment_id: int) -> bool:
     """EVALUATING -> CONFIRMING | KEPT | DISCARDED, then the branch follows."""
     experiment = load(experiment_id)
     if experiment.state != State.EVALUATING or not experiment.claim(presence.me()):
-        return
+        return False
     with stage(experiment), transaction.atomic():
         assert experiment.score is not None
         run = Run.locked(experiment.run_id)  # two verdicts at once share no best
@@ -305,6 +310,7 @@ def decide(experiment_id: int) -> None:
     if experiment.state in {State.KEPT, State.DISCARDED}:
         chain.sync_branch(experiment.run)
         chain.note_metrics(experiment)
+    return True
 
 
 def _barred(experiment: Experiment) -> str:

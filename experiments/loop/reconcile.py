@@ -135,11 +135,8 @@ def _create_next(run: Run) -> None:
     """Keep experiments in the pipeline ahead of each lane: while one trains, the next is being proposed."""
     foundation = run.best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
     in_line = run.experiments.filter(state__in=LIVE - ON_DEVICE)
-    instead = run.away_since is not None and run.outage != Outage.WAIT and run.best is not None
-    waiting = (in_line.exclude(pk__in=outage.needs_researcher(run)) if instead else in_line).count()
-    enough = run.lanes if instead else ahead.wanted(run)
-    if run.limit_reached() or (foundation is not None and waiting >= enough):
-        return  # without a foundation, what waits cannot train: a failed baseline is tried again
+    if run.limit_reached():
+        return
     if foundation is None:
         number = run.next_number()
         baseline = Experiment.objects.create(
@@ -149,10 +146,10 @@ def _create_next(run: Run) -> None:
         Workspace(run.program.repo).set_ref(baseline.ref, run.base_commit)
         run.record("loop", f"#{number} created", why="baseline")
         return
-    if instead:
+    instead = run.away_since is not None and run.outage != Outage.WAIT and run.best is not None
+    if instead and in_line.exclude(pk__in=outage.needs_researcher(run)).count() < run.lanes:
         outage.fill(run, foundation)
-        return
-    for _ in range(enough - waiting):
+    for _ in range(ahead.wanted(run) - in_line.count()):
         if not run.limit_reached():
             _create_idea(run, foundation)
 

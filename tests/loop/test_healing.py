@@ -16,7 +16,7 @@ import pytest
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from experiments import presence
+from experiments import presence, tasks
 from experiments.loop import actions, asking, engine, reconcile, training
 from experiments.loop.workspace import Workspace
 from experiments.models import Chunk, Experiment, Program, Run, stream
@@ -279,6 +279,18 @@ def test_a_device_whose_shim_has_not_begun_is_not_given_away_again(run, settings
     assert training.devices.free(training.devices_in_use()) == "1"
     make_experiment(run, State.TRAINING, worker="another-machine:1:1", device="1", number=10)
     assert training.devices.free(training.devices_in_use()) == "1"
+
+
+@pytest.mark.parametrize("stage", [tasks.propose, tasks.train, tasks.decide])
+def test_a_message_that_finds_nothing_to_do_sends_none(run, monkeypatch, stage):
+    """Else those that piled up while a training held the device would each send one more for the next one."""
+    waiting = ready(run)
+    sent: list[int] = []
+    monkeypatch.setattr(tasks, "_send", lambda task, pk: sent.append(pk))
+    stage(run.best.pk)  # long decided
+    assert sent == []
+    tasks.train(waiting.pk)
+    assert sent != []
 
 
 def test_a_zombie_does_not_overwrite_the_prompt_of_its_successor(run):

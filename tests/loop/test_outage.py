@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from experiments.loop import actions, outage
+from experiments.loop import actions, ahead, outage
 from experiments.models import Run
 from experiments.researcher.base import ResearcherAway
 from experiments.states import Kind, Outage, State
@@ -101,6 +101,18 @@ def test_the_best_is_repeated_with_other_seeds_and_never_kept_anew(run, loop, an
     assert repeats[0].detail.startswith("A repeat of #0 with another seed tells the noise, and is never kept.")
     assert run.best == best and run.experiments.get(number=1).state == State.PROPOSING
     assert not run.experiments.filter(state=State.FAILED).exists()
+
+
+def test_as_many_ideas_as_ever_wait_meanwhile_and_are_asked_for_together(run, loop, answers, monkeypatch):
+    answers(AWAY)
+    Run.objects.filter(pk=run.pk).update(outage=Outage.REPEAT)
+    loop.until(run, lambda: run.away_since is not None)
+    monkeypatch.setattr(ahead, "wanted", lambda run: 3)
+    loop.until(run, lambda: run.experiments.filter(kind=Kind.REPEAT, state=State.DISCARDED).count() == 2)
+    waiting = set(run.experiments.filter(state=State.PROPOSING).values_list("pk", flat=True))
+    assert len(waiting) >= 2  # and a repeat in line makes three
+    ask_again(run)
+    assert waiting <= {pk for stage, pk in look(run) if stage == "propose"}
 
 
 def test_a_repeat_is_trained_as_it_is_when_the_best_has_moved(run, loop, answers):
