@@ -29,6 +29,7 @@ from pathlib import Path
 
 from experiments.researcher.base import Context, Past, Text
 from experiments.researcher.constants import edit_blocks, find_constants
+from experiments.researcher.edit_error import EditError
 from experiments.researcher.edits import apply_edits, parse_reply
 from experiments.researcher.knobs import Knob, Scale, knob_for
 from experiments.researcher.sweep import Sweep
@@ -90,7 +91,7 @@ def random_search(night: Night) -> tuple[str, Past, int]:
     text = "IDEA: at random\n\n" + "\n".join(edit_blocks("train.py", night.source, constants, changed))
     try:
         source = apply_edits({"train.py": night.source}, parse_reply(text, ["train.py"]).edits)["train.py"]
-    except ValueError:  # the value that stands there already: a wasted draw, as random search has them
+    except EditError:  # the value that stands there already: a wasted draw, as random search has them
         source = night.source
     return source, Past(len(night.past), "idea", "", "", str(changed)), night.seed
 
