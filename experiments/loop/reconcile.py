@@ -137,7 +137,7 @@ def _create_next(run: Run) -> None:
     in_line = run.experiments.filter(state__in=LIVE - ON_DEVICE)
     if run.limit_reached():
         return
-    if foundation is None:
+    if foundation is None:  # what waits cannot train without one: a failed baseline is tried again
         number = run.next_number()
         baseline = Experiment.objects.create(
             run=run, number=number, kind=Kind.BASELINE, state=State.READY, commit=run.base_commit,

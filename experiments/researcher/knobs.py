@@ -18,6 +18,7 @@ DIMENSION = re.compile(
 )
 HIGHEST_FROM_ZERO = 0.2
 LOWEST_FROM_ONE = 0.5
+OTHERS = 2.0  # weight of what is neither a learning rate nor of a schedule, sizes among them
 SMALLEST_STEP = 0.25  # of the reach, half an octave: a smaller step brings less than chance does
 
 
@@ -83,7 +84,7 @@ def knob_for(constant: Constant) -> Knob | None:
     if LEARNING_RATE.search(constant.name):
         weight = 4.0
     else:
-        weight = 3.0 if SCHEDULE.search(constant.name) else 2.0
+        weight = 3.0 if SCHEDULE.search(constant.name) else OTHERS
     if value == 0:
         return Knob(constant, Scale.LINEAR, 0.0, HIGHEST_FROM_ZERO, weight)
     if value == 1:
@@ -99,8 +100,8 @@ def _integer_knob(constant: Constant, value: int) -> Knob | None:
     power_of_two = value > 0 and value & (value - 1) == 0
     if power_of_two or DIMENSION.search(constant.name):
         highest = 0.0 if HEAD.search(constant.name) and value % 2 == 0 else 1.0  # a larger head may not divide the width
-        return Knob(constant, Scale.DOUBLE, -1.0 if value % 2 == 0 else 0.0, highest, 2.0)
-    return Knob(constant, Scale.FACTOR, -1.0, 1.0, 2.0)
+        return Knob(constant, Scale.DOUBLE, -1.0 if value % 2 == 0 else 0.0, highest, OTHERS)
+    return Knob(constant, Scale.FACTOR, -1.0, 1.0, OTHERS)
 
 
 def _log2(ratio: float) -> float:
