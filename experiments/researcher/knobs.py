@@ -1,43 +1,45 @@
-"""How far the sweep may turn a constant: a coordinate for each, around its value in the best file. Pure."""
+"""How far the sweep may turn a constant: a coordinate for each, in octaves from the value it had at first. Pure."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from .constants import Constant, Number, round_to_three_digits
 
 LEARNING_RATE = re.compile(r"(^|_)(LR|LEARNING_RATE)(_|$)")
-SCHEDULE = re.compile(r"(FRACTION|FRAC|RATIO|WARMUP|WARMDOWN|COOLDOWN|DECAY|MOMENTUM|BETA\d?|DROPOUT)(_|$)")
 # Sizes must divide one another; doubling and halving is the move least likely to break that.
 HEAD = re.compile(r"HEAD_(DIM|SIZE)$")
 DIMENSION = re.compile(
     r"(DEPTH|LAYERS?|DIM|WIDTH|HEADS?|BATCH|SIZE|TOKENS|ROWS?|CHANNELS|HIDDEN|BLOCKS?|EMBD?|LENGTH|LEN|WINDOW|RANK)(_|$)"
 )
-HIGHEST_FROM_ZERO = 0.2
-LOWEST_FROM_ONE = 0.5
-OTHERS = 2.0  # weight of what is neither a learning rate nor of a schedule, sizes among them
-SMALLEST_STEP = 0.25  # of the reach, half an octave: a smaller step brings less than chance does
+REACH = 4.0  # octaves to either side
+REACH_OF_SHARES = 2.0  # of those that are 0 or 1 at first
+STEP = 0.5  # octaves, at most, in one experiment; a size takes a whole one
+SMALLEST_STEP = 0.25  # noise hides a smaller one
+FROM_ZERO = 0.1  # what counts as an octave of a share that is 0 now
+FROM_ONE = 0.25  # and of one that is 1
 
 
 class Scale(Enum):
-    FACTOR = "half to double"
-    DOUBLE = "exactly half or double"
-    COMPLEMENT = "one minus it, half to double"
-    LINEAR = "between two bounds"
+    FACTOR = "times a power of two"
+    DOUBLE = "halved or doubled"
+    COMPLEMENT = "one minus it, times a power of two"
+    LINEAR = "plus a share"
 
 
 @dataclass(frozen=True)
 class Knob:
-    """A constant with its coordinate. The coordinate is log2 of the factor, or for LINEAR the value itself."""
+    """A constant with its coordinate: 0 at the value of `constant`."""
 
     constant: Constant
     scale: Scale
     low: float
     high: float
-    weight: float  # how readily it is picked
+    strength: float = 1.0  # how much an octave of it is expected to do, beside the others
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class Knob:
     def value_at(self, x: float) -> Number:
         base = self.constant.value
         if self.scale is Scale.LINEAR:
-            value: float = x
+            value: float = base + x * _unit(base)
         elif self.scale is Scale.COMPLEMENT:
             value = 1 - (1 - base) * 2**x
         else:
@@ -54,13 +56,13 @@ class Knob:
         if isinstance(base, int):
             return round(value)
         rounded = round_to_three_digits(value)
-        return min(rounded, 1.0) if 0 <= base <= 1 else rounded
+        return min(max(rounded, 0.0), 1.0) if 0 <= base <= 1 else rounded
 
     def coordinate_of(self, value: Number) -> float:
         """Where `value` lies; outside of the reach: the nearer end."""
         base = self.constant.value
         if self.scale is Scale.LINEAR:
-            x = float(value)
+            x = (value - base) / _unit(base)
         elif self.scale is Scale.COMPLEMENT:
             x = _log2((1 - value) / (1 - base))
         else:
@@ -68,12 +70,16 @@ class Knob:
         x = min(max(x, self.low), self.high)
         return float(round(x)) if self.scale is Scale.DOUBLE else x
 
-    def is_a_move(self, value: Number) -> bool:
-        """Whether `value` is far enough from the base to be worth an experiment: noise hides a smaller step."""
-        base = self.constant.value
-        if isinstance(base, int):
-            return value != base
-        return abs(self.coordinate_of(value) - self.coordinate_of(base)) >= SMALLEST_STEP * (self.high - self.low)
+    def steps_from(self, here: float, optimum: float, step: float = STEP) -> Iterator[float]:
+        """The coordinates that an experiment may go to: towards `optimum`; where that is near, to both sides."""
+        towards = min(max(optimum, here - step, self.low), here + step, self.high)
+        if self.scale is Scale.DOUBLE:
+            steps = [here - 1, here + 1]
+        elif abs(towards - here) >= SMALLEST_STEP:
+            steps = [towards]
+        else:
+            steps = [here - step, here + step]
+        yield from (x for x in steps if self.low <= x <= self.high)
 
 
 def knob_for(constant: Constant) -> Knob | None:
@@ -81,17 +87,15 @@ def knob_for(constant: Constant) -> Knob | None:
     value = constant.value
     if isinstance(value, int):
         return _integer_knob(constant, value)
-    if LEARNING_RATE.search(constant.name):
-        weight = 4.0
-    else:
-        weight = 3.0 if SCHEDULE.search(constant.name) else OTHERS
+    is_rate = LEARNING_RATE.search(constant.name) is not None
+    strength = 2.0 if is_rate else 1.0
     if value == 0:
-        return Knob(constant, Scale.LINEAR, 0.0, HIGHEST_FROM_ZERO, weight)
+        return Knob(constant, Scale.LINEAR, 0.0, REACH_OF_SHARES, strength)
     if value == 1:
-        return Knob(constant, Scale.LINEAR, LOWEST_FROM_ONE, 1.0, weight)
-    if 0.5 < value < 1 and not LEARNING_RATE.search(constant.name):
-        return Knob(constant, Scale.COMPLEMENT, -1.0, 1.0, weight)
-    return Knob(constant, Scale.FACTOR, -1.0, min(1.0, -math.log2(value)) if 0 < value < 1 else 1.0, weight)
+        return Knob(constant, Scale.LINEAR, -REACH_OF_SHARES, 0.0, strength)
+    if 0.5 < value < 1 and not is_rate:
+        return Knob(constant, Scale.COMPLEMENT, -REACH, min(REACH, -math.log2(1 - value)), strength)
+    return Knob(constant, Scale.FACTOR, -REACH, min(REACH, -math.log2(value)) if 0 < value < 1 else REACH, strength)
 
 
 def _integer_knob(constant: Constant, value: int) -> Knob | None:
@@ -99,9 +103,14 @@ def _integer_knob(constant: Constant, value: int) -> Knob | None:
         return None
     power_of_two = value > 0 and value & (value - 1) == 0
     if power_of_two or DIMENSION.search(constant.name):
-        highest = 0.0 if HEAD.search(constant.name) and value % 2 == 0 else 1.0  # a larger head may not divide the width
-        return Knob(constant, Scale.DOUBLE, -1.0 if value % 2 == 0 else 0.0, highest, OTHERS)
-    return Knob(constant, Scale.FACTOR, -1.0, 1.0, OTHERS)
+        highest = 0.0 if HEAD.search(constant.name) and value % 2 == 0 else REACH  # a larger head may not divide the width
+        halves = (value & -value).bit_length() - 1  # how often it can be halved
+        return Knob(constant, Scale.DOUBLE, -min(REACH, float(halves)), highest)
+    return Knob(constant, Scale.FACTOR, -REACH, REACH)
+
+
+def _unit(base: Number) -> float:
+    return FROM_ZERO if base == 0 else FROM_ONE
 
 
 def _log2(ratio: float) -> float:

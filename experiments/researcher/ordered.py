@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,14 @@ from .constants import Constant, Number, edit_blocks, round_to_three_digits
 from .diff_constants import constants_set, sets_nothing_else
 from .edit_error import EditError
 from .reply import parse_reply
-from .sweep import TELLING_FAILURES, new_study
+from .sweep_memory import TELLING_FAILURES
 from .sweep_order import is_whole, place_order
 
 if TYPE_CHECKING:
     import optuna
 
 TRIES = 60
-STARTUP_TRIALS = 3  # of at most 12
+STARTUP_TRIALS = 3  # of at most 12; then TPE is more than random
 LOG_FROM = 4.0  # bounds that are so many times apart are searched by their logarithm
 
 
@@ -95,7 +96,7 @@ def next_step(order: SweepOrder, context: Context, *, asked_by: int, at: int) ->
     told = [past for past in context.history if _place(past).get("asked_by") == asked_by]
     text = f"{context.seed}:{asked_by}:{at}:{len(told)}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-    study = new_study(seed, lower_is_better=context.lower_is_better, startup_trials=STARTUP_TRIALS)
+    study = _new_study(seed, lower_is_better=context.lower_is_better)
     scales = [_Scale(one, order.constants[one.name]) for one in constants]
     if context.best_score is not None and all(scale.holds(scale.constant.value) for scale in scales):
         study.add_trial(_trial(scales, {one.name: one.value for one in constants}, context.best_score))
@@ -142,6 +143,17 @@ class _Scale:
         import optuna
 
         return optuna.distributions.FloatDistribution(self.low, self.high, log=self.log)
+
+
+def _new_study(seed: int, *, lower_is_better: bool) -> optuna.Study:
+    """An empty one in memory."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    return optuna.create_study(direction="minimize" if lower_is_better else "maximize", sampler=sampler)
 
 
 def _trial(scales: Sequence[_Scale], values: Mapping[str, Number], score: float | None) -> optuna.trial.FrozenTrial:

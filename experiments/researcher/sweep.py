@@ -1,30 +1,29 @@
-"""The built-in sweep: a researcher without LLM or key. It turns one or two constants at a time, by optuna's TPE."""
+"""The built-in sweep: a researcher without LLM or key. It turns a few constants at a time, by a surface of the scores."""
 
 from __future__ import annotations
 
 import json
-import random
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from . import sweep_memory as memory
 from .base import Context, Message, Past, Piece, ResearcherError, Text, Usage
 from .constants import Constant, Number, edit_blocks, find_constants
-from .knobs import Knob, Scale, knob_for
-from .moves import next_move, tired
+from .knobs import SMALLEST_STEP, STEP, Knob, Scale, knob_for
+from .reply_header import MAX_IDEA_CHARS
 
 if TYPE_CHECKING:
-    import optuna
+    from .surface import Array, Surface
 
-TRIES = 200
-SHARE_OF_PAIRS = 0.3
-TIRES = 0.5  # a constant that was turned in vain is picked half as readily
-# Failures that say something about the values; a lost worker or a full disk does not.
-TELLING_FAILURES = frozenset({"crash", "oom", "nan", "timeout", "no_score"})
+MOST = 5  # constants turned from where the surface is lowest so far
+SHARE_WITH_A_SIZE = 0.3  # of the experiments may turn a size too: the step is large, and may fail
+TRIES = 50
+PATIENCE = 10  # tries around one place
 
 
 class Sweep:
-    label = "built-in sweep (optuna, no LLM)"
+    label = "built-in sweep (no LLM)"
     can_repair = False  # it would answer an error with the same edit
     reads_prompt = False  # it knows the constants and their scores, nothing else
     context_tokens: int | None = None
@@ -33,18 +32,18 @@ class Sweep:
         del messages  # the sweep reads the context; the prompt is for LLMs
         path, source = _first_python_file(context.files)
         constants = find_constants(source)
-        knobs = [knob for knob in map(knob_for, constants) if knob is not None]
+        knobs = _knobs(constants, context.history)
         if not knobs:
             raise ResearcherError(
                 f"{path} has no numeric UPPER_CASE constants at its top level for the built-in sweep to turn. "
                 "Add some, such as MATRIX_LR = 0.04, or choose an LLM on the program page."
             )
-        changed = _suggest(knobs, context)
-        params = {constant.name: constant.value for constant in constants} | changed
+        now = {constant.name: constant.value for constant in constants}
+        changed, hypothesis = _suggest(knobs, now, context)
+        before = {name: now[name] for name in changed}
         yield Text(f"IDEA: {_idea(constants, changed)}\n")
-        yield Text(f"HYPOTHESIS: {_hypothesis(context)}\n")
-        before = {constant.name: constant.value for constant in constants if constant.name in changed}
-        yield Text(f"MEMO: {json.dumps({'params': params, 'changed': changed, 'from': before})}\n\n")
+        yield Text(f"HYPOTHESIS: {hypothesis}\n")
+        yield Text(f"MEMO: {json.dumps({'params': now | changed, 'changed': changed, 'from': before})}\n\n")
         for block in edit_blocks(path, source, constants, changed):
             yield Text(block + "\n")
         yield Usage(tokens_in=0, tokens_out=0, cost=0.0)
@@ -59,127 +58,77 @@ def _first_python_file(files: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-def _idea(constants: Sequence[Constant], changed: Mapping[str, Number]) -> str:
-    shown = [c for c in constants if c.name in changed]
-    return ", ".join(f"{c.name} {c.literal} → {c.written(changed[c.name])}" for c in shown)
+def _idea(constants: Sequence[Constant], changed: memory.Params) -> str:
+    """As many changes as the line has room for."""
+    parts = [f"{c.name} {c.literal} → {c.written(changed[c.name])}" for c in constants if c.name in changed]
+    lines = [", ".join(parts[:shown]) + f" and {len(parts) - shown} more" for shown in range(len(parts) - 1, 0, -1)]
+    return next(line for line in [", ".join(parts), *lines, parts[0]] if len(line) <= MAX_IDEA_CHARS or line == parts[0])
 
 
-def _hypothesis(context: Context) -> str:
-    scored = sum(past.score is not None for past in context.history)
-    return (
-        "No hypothesis: the built-in sweep (optuna TPE) is not an LLM. It picks constants at random, learning rates and "
-        f"schedules first, and values by the scores so far ({scored})."
-    )
+def _knobs(constants: Sequence[Constant], history: Sequence[Past]) -> list[Knob]:
+    """Around the values that the constants had when the sweep first saw them, so that all scores lie in one frame."""
+    first = memory.first_params(history)
+    knobs = []
+    for constant in constants:
+        origin = first.get(constant.name, constant.value)
+        alike = type(origin) is type(constant.value)
+        knobs.append((alike and knob_for(replace(constant, value=origin))) or knob_for(constant))
+    return [knob for knob in knobs if knob]
 
 
-def _suggest(knobs: Sequence[Knob], context: Context) -> dict[str, Number]:
-    """New values of one or two constants, a combination that history does not hold.
+def _suggest(knobs: Sequence[Knob], now: memory.Params, context: Context) -> tuple[dict[str, Number], str]:
+    """New values of some constants, a combination that history does not hold; and what is expected of it."""
+    import numpy as np
 
-    What the last results point at, else what TPE suggests for constants drawn by their weight.
-    """
-    random_numbers = random.Random(f"{context.seed}:{len(context.history)}")
-    study = _study(knobs, context, random_numbers.randrange(2**31))
-    base = {knob.name: knob.constant.value for knob in knobs}
-    tried = {_combination(base, {})} | {_combination(base, _params(past)) for past in context.history if _params(past)}
-    broken = _broken_sizes(knobs, context.history)
+    from .surface import learn
 
-    def is_new(changed: Mapping[str, Number]) -> bool:
-        return _combination(base, changed) not in tried and not broken & changed.items()
+    def point(values: memory.Params) -> Array:
+        return np.array([knob.coordinate_of(values.get(knob.name, now[knob.name])) for knob in knobs])
 
-    suggested = next_move(knobs, context.history, is_new, lower_is_better=context.lower_is_better)
-    if suggested:
-        return suggested
-    for _ in range(TRIES):
-        trial = study.ask()
-        picked = _pick(knobs, context.history, random_numbers)
-        changed = {knob.name: _value(trial, knob) for knob in picked}
-        if all(knob.is_a_move(changed[knob.name]) for knob in picked) and is_new(changed):
-            return changed
+    told = memory.told(context, now)
+    scored = [(values, score) for values, score in told if score is not None] or [(now, 1.0)]
+    worst = max(score for _, score in scored)
+    points, scores = zip(*scored, *((values, worst) for values, score in told if score is None), strict=True)
+    strengths = np.array([knob.strength for knob in knobs])
+    belief = learn(np.array([*map(point, points)]), np.array(scores), strengths, context.sigma)
+    lowest = sorted((values for values, _ in scored), key=lambda values: belief.score(point(values)))
+    tried = {memory.combination(now, memory.params(past)) for past in context.history}
+    broken = memory.broken({knob.name for knob in knobs if knob.scale is Scale.DOUBLE}, context.history)
+    dice = np.random.default_rng([context.seed, len(context.history)])
+    for attempt in range(TRIES):  # where what is likely has been tried: other steps, and then from other places
+        start = {**now, **lowest[min(attempt // PATIENCE, len(lowest) - 1)]}
+        step = dice.uniform(SMALLEST_STEP, STEP) if attempt else STEP
+        moves = _moves(knobs, start, step, belief.draw(dice), broken, with_a_size=dice.random() < SHARE_WITH_A_SIZE)
+        values = start | moves
+        changed = {name: value for name, value in values.items() if name in now and value != now[name]}
+        if changed and memory.combination(now, changed) not in tried and not broken & changed.items():
+            change, sd = belief.difference(point(now), point(values))
+            return changed, (
+                f"By {len(scored)} scores the built-in sweep, which is no LLM, expects {change:+.4f} against the best, "
+                f"give or take {sd:.4f}. Some of its steps are taken to learn."
+            )
     raise ResearcherError(
         f"The built-in sweep found nothing new in {TRIES} tries: all it can turn within reach has been tried. "
         "Choose an LLM on the program page, or add constants to the file."
     )
 
 
-def _combination(base: Mapping[str, Number], params: Mapping[str, Number]) -> frozenset[tuple[str, Number]]:
-    return frozenset((name, params.get(name, value)) for name, value in base.items())
-
-
-def _params(past: Past) -> dict[str, Number]:
-    return _numbers(past.memo.get("params"))
-
-
-def _numbers(stored: Any) -> dict[str, Number]:
-    """A memo comes back from storage, and an LLM may have written it: only numbers count."""
-    if not isinstance(stored, Mapping):
-        return {}
-    return {
-        str(name): value
-        for name, value in stored.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-    }
-
-
-def _broken_sizes(knobs: Sequence[Knob], history: Sequence[Past]) -> set[tuple[str, Number]]:
-    """Sizes that a failed experiment had changed: most often they do not divide, and would fail with anything."""
-    sizes = {knob.name for knob in knobs if knob.scale is Scale.DOUBLE}
-    failed = [past for past in history if past.state == "failed" and past.reason in TELLING_FAILURES]
-    changes = [_numbers(past.memo.get("changed")).items() for past in failed]
-    return {(name, value) for items in changes for name, value in items if name in sizes}
-
-
-def _pick(knobs: Sequence[Knob], history: Sequence[Past], random_numbers: random.Random) -> list[Knob]:
-    left = list(knobs)
-    picked = []
-    for _ in range(2 if len(knobs) > 1 and random_numbers.random() < SHARE_OF_PAIRS else 1):
-        knob = random_numbers.choices(left, [knob.weight * TIRES ** tired(knob, history) for knob in left])[0]
-        left.remove(knob)
-        picked.append(knob)
-    return picked
-
-
-def _value(trial: optuna.trial.Trial, knob: Knob) -> Number:
-    step = 1.0 if knob.scale is Scale.DOUBLE else None
-    return knob.value_at(trial.suggest_float(knob.name, knob.low, knob.high, step=step))
-
-
-def _study(knobs: Sequence[Knob], context: Context, seed: int) -> optuna.Study:
-    """A study in memory, told all that history holds; telling failures count as pruned, which TPE ranks last."""
-    study = new_study(seed, lower_is_better=context.lower_is_better, startup_trials=5)
-    if context.best_score is not None:
-        study.add_trial(_trial(knobs, {}, context.best_score))
-    for past in context.history:
-        params = _params(past)
-        if not params or past.number == context.best_number:
+def _moves(
+    knobs: Sequence[Knob], start: memory.Params, step: float, surface: Surface, broken: set[tuple[str, Number]], *,
+    with_a_size: bool,
+) -> dict[str, Number]:
+    """The constants that gain most by a step of `step` octaves at most from `start` on this surface, one size at most."""
+    found = []
+    for at, knob in enumerate(knobs):
+        if knob.scale is Scale.DOUBLE and not with_a_size:
             continue
-        if past.score is not None or (past.state == "failed" and past.reason in TELLING_FAILURES):
-            # Only what it changed: all its other values would gather around the base, and TPE with them.
-            told = _numbers(past.memo.get("changed")) or params
-            study.add_trial(_trial([knob for knob in knobs if knob.name in told], params, past.score))
-    return study
-
-
-def new_study(seed: int, *, lower_is_better: bool, startup_trials: int) -> optuna.Study:
-    """An empty study in memory. TPE needs `startup_trials` scores before it is more than random."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials)
-    return optuna.create_study(direction="minimize" if lower_is_better else "maximize", sampler=sampler)
-
-
-def _trial(knobs: Sequence[Knob], params: Mapping[str, Number], score: float | None) -> optuna.trial.FrozenTrial:
-    import optuna
-
-    steps = {knob.name: 1.0 if knob.scale is Scale.DOUBLE else None for knob in knobs}
-    return optuna.trial.create_trial(
-        params={knob.name: knob.coordinate_of(params.get(knob.name, knob.constant.value)) for knob in knobs},
-        distributions={
-            knob.name: optuna.distributions.FloatDistribution(knob.low, knob.high, step=steps[knob.name])
-            for knob in knobs
-        },
-        value=score,
-        state=optuna.trial.TrialState.PRUNED if score is None else optuna.trial.TrialState.COMPLETE,
-    )
+        here = knob.coordinate_of(start[knob.name])
+        for there in knob.steps_from(here, surface.optimum(at), step):
+            value = knob.value_at(there)
+            if value != start[knob.name] and (knob.name, value) not in broken:
+                found.append((surface.gain(at, here, there), knob, value))
+    found.sort(key=lambda one: -one[0])
+    best = [one for one in found if one[0] > 0] or found[:1]
+    sizes = [(knob.name, value) for _, knob, value in best if knob.scale is Scale.DOUBLE][:1]
+    others = [(knob.name, value) for _, knob, value in best if knob.scale is not Scale.DOUBLE]
+    return dict(sizes + others[: MOST - len(sizes)])

@@ -97,7 +97,8 @@ def random_search(night: Night) -> tuple[str, Past, int]:
 
 
 def _coordinate(knob: Knob, dice: random.Random) -> float:
-    return dice.choice((-1.0, 1.0)) if knob.scale is Scale.DOUBLE else dice.uniform(knob.low, knob.high)
+    low, high = max(knob.low, -1.0), min(knob.high, 1.0)
+    return dice.choice((low, high)) if knob.scale is Scale.DOUBLE else dice.uniform(low, high)
 
 
 def unguided(night: Night) -> tuple[str, Past, int]:

@@ -1,0 +1,104 @@
+"""What the scores so far say about the constants: a level, a slope and a bend for each, with their uncertainty. Pure.
+
+A response surface after Box and Wilson (1951), learned as a Bayesian linear regression: many constants may be turned in one
+experiment, and each score still tells of all of them. Which way to go is a draw from what is believed (Thompson, 1933):
+where much is unknown it explores, where little is it takes the best.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+EFFECT = 0.005  # of the score, for an octave of a constant: what is expected before anything is known
+EFFECTS = tuple(EFFECT * 2.0**i for i in range(-4, 5))
+NOISE = (0.5, 1.0, 2.0, 4.0)  # times the effect
+BEND = 0.5  # of the effect: a constant has an optimum, most often within two octaves
+CATASTROPHE = 3.0  # a score worse than the median by so many times what the best is better says no more than "bad"
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A score above the level: slopes @ x + bends @ x**2. Lower is better."""
+
+    slopes: Array  # [K]
+    bends: Array  # [K], above 0
+
+    def gain(self, constant: int, here: float, there: float) -> float:
+        """How much the score falls if this constant alone goes from `here` to `there`."""
+        return float(self.slopes[constant] * (here - there) + self.bends[constant] * (here**2 - there**2))
+
+    def optimum(self, constant: int) -> float:
+        return float(-self.slopes[constant] / (2 * self.bends[constant]))
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A normal distribution over weights: [1 + K + K] level, slopes, bends."""
+
+    mean: Array
+    covariance: Array
+    least_bends: Array  # [K]
+
+    def score(self, point: Array) -> float:
+        """What is expected at `point` [K]."""
+        return float((_features(point[None]) @ self.mean)[0])
+
+    def draw(self, dice: np.random.Generator) -> Surface:
+        """One that may be true."""
+        slopes, bends = np.split(dice.multivariate_normal(self.mean, self.covariance, method="cholesky")[1:], 2)
+        return Surface(slopes, np.maximum(bends, self.least_bends))
+
+    def difference(self, here: Array, there: Array) -> tuple[float, float]:
+        """What the score is expected to change by from one point [K] to another [K], and its standard deviation."""
+        apart = (_features(there[None]) - _features(here[None]))[0]
+        return float(apart @ self.mean), math.sqrt(float(apart @ self.covariance @ apart))
+
+
+def learn(points: Array, scores: Array, strengths: Array, noise: float | None = None) -> Belief:
+    """From `scores` [N] at `points` [N, K] in octaves from anywhere.
+
+    `strengths` [K]: how much each constant is expected to do, beside the others. `noise`: standard deviation of a score,
+    where it is known. How large effects are, and noise where it is not known, is what makes the scores likeliest.
+    """
+    scores = _without_catastrophes(scores)
+    unit = max(abs(float(np.median(scores))), float(np.ptp(scores)), 1e-9)
+    grid = itertools.product(EFFECTS, (None,) if noise else NOISE)
+    found = [_learn(points, scores, strengths, unit, share, noise or share * unit * (ratio or 0)) for share, ratio in grid]
+    return max(found, key=lambda one: one[0])[1]
+
+
+def _learn(
+    points: Array, scores: Array, strengths: Array, unit: float, share: float, noise: float
+) -> tuple[float, Belief]:
+    """The logarithm of how likely it is that effects are `share` of `unit` and noise so large; and what is believed then."""
+    effect = share * unit
+    count, constants = points.shape
+    features = _features(points)
+    prior = np.concatenate([[scores[0]], np.zeros(constants), BEND * effect * strengths])
+    spread = np.concatenate([[10 * effect + noise], effect * strengths, BEND * effect * strengths])
+    scaled = features * spread
+    seen = scaled @ scaled.T + noise**2 * np.eye(count)
+    root = np.linalg.cholesky(seen)
+    missed = np.linalg.solve(root, scores - features @ prior)
+    gain = np.linalg.solve(root, scaled * spread)  # [N, 1 + 2K]
+    evidence = -0.5 * float(missed @ missed) - float(np.log(np.diag(root)).sum())
+    evidence -= 0.5 * (math.log(share / EFFECT) / math.log(4)) ** 2
+    covariance = np.diag(spread**2) - gain.T @ gain
+    tiny = 1e-9 * float(spread.max() ** 2)
+    return evidence, Belief(prior + gain.T @ missed, covariance + tiny * np.eye(len(prior)), BEND * effect * strengths / 2)
+
+
+def _features(points: Array) -> Array:
+    return np.hstack([np.ones((len(points), 1)), points, points**2])
+
+
+def _without_catastrophes(scores: Array) -> Array:
+    middle = float(np.median(scores))
+    return np.minimum(scores, middle + CATASTROPHE * max(middle - float(scores.min()), 1e-3 * abs(middle)))

@@ -1,0 +1,84 @@
+"""What the history tells the sweep: which values scored what, which were tried, which sizes broke. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .base import Context, Past
+from .constants import Number
+
+LAST_SCORES = 400  # that count
+# Failures that say something about the values; a lost worker or a full disk does not.
+TELLING_FAILURES = frozenset({"crash", "oom", "nan", "timeout", "no_score"})
+
+Params = Mapping[str, Number]
+Told = tuple[Params, float | None]  # values and their score, lower is better; None: they failed
+
+
+def told(context: Context, now: Params) -> list[Told]:
+    """What the sweep's own experiments scored, and what they were compared with. `now`: the values of the best."""
+    sign = 1.0 if context.lower_is_better else -1.0
+    found: list[Told] = []
+    known = set()
+
+    def tell(values: Params, *scores: float) -> None:
+        known.add(frozenset(values.items()))
+        found.extend((values, sign * score) for score in scores)
+
+    for past in context.history:
+        values, before = params(past), params_before(past)
+        if values and past.score is not None:
+            if past.delta is not None and frozenset(before.items()) not in known:
+                tell(before, past.score - past.delta)
+            tell(values, past.score, *past.repeats)
+        elif values and is_telling_failure(past):
+            found.append((values, None))
+    if context.best_score is not None and frozenset(now.items()) not in known:
+        tell(now, context.best_score)
+    return found[-LAST_SCORES:]
+
+
+def params(past: Past) -> dict[str, Number]:
+    """The values that it was trained with; nothing where it is not the sweep's."""
+    return _numbers(past.memo.get("params"))
+
+
+def params_before(past: Past) -> dict[str, Number]:
+    """The values that its edit changed from."""
+    return params(past) | _numbers(past.memo.get("from"))
+
+
+def first_params(history: Sequence[Past]) -> dict[str, Number]:
+    """Each constant's value when the sweep first saw it."""
+    first: dict[str, Number] = {}
+    for past in history:
+        first = params_before(past) | first
+    return first
+
+
+def combination(base: Params, values: Params) -> frozenset[tuple[str, Number]]:
+    """`values` of the constants in `base`, and `base` where they say nothing."""
+    return frozenset((name, values.get(name, value)) for name, value in base.items())
+
+
+def broken(names: set[str], history: Sequence[Past]) -> set[tuple[str, Number]]:
+    """Values of these constants that a failed experiment had set and no other trained with."""
+    failed = [past for past in history if is_telling_failure(past)]
+    changes = {item for past in failed for item in _numbers(past.memo.get("changed")).items() if item[0] in names}
+    return changes - {item for past in history if past.score is not None for item in params(past).items()}
+
+
+def is_telling_failure(past: Past) -> bool:
+    return past.state == "failed" and past.reason in TELLING_FAILURES
+
+
+def _numbers(stored: Any) -> dict[str, Number]:
+    """A memo comes back from storage, and an LLM may have written it: only numbers count."""
+    if not isinstance(stored, Mapping):
+        return {}
+    return {
+        str(name): value
+        for name, value in stored.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    }
