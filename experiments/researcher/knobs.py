@@ -16,10 +16,14 @@ HEAD = re.compile(r"HEAD_(DIM|SIZE)$")
 DIMENSION = re.compile(
     r"(DEPTH|LAYERS?|DIM|WIDTH|HEADS?|BATCH|SIZE|TOKENS|ROWS?|CHANNELS|HIDDEN|BLOCKS?|EMBD?|LENGTH|LEN|WINDOW|RANK)(_|$)"
 )
+# These decide how much a step costs, and so how many steps fit into the budget: nothing else does as much.
+COST = re.compile(r"(DEPTH|LAYERS?|WIDTH|DIM|HIDDEN|EMBD?|BATCH)(_|$)")
 REACH = 4.0  # octaves to either side
 REACH_OF_SHARES = 2.0  # of those that are 0 or 1 at first
 STEP = 0.5  # octaves, at most, in one experiment; a size takes a whole one
+RATE_STRENGTH, COST_STRENGTH = 2.0, 4.0  # what an octave is expected to do, beside that of others
 SMALLEST_STEP = 0.25  # noise hides a smaller one
+ROUNDING = 0.05
 FROM_ZERO = 0.1  # what counts as an octave of a share that is 0 now
 FROM_ONE = 0.25  # and of one that is 1
 
@@ -39,7 +43,7 @@ class Knob:
     scale: Scale
     low: float
     high: float
-    strength: float = 1.0  # how much an octave of it is expected to do, beside the others
+    strength: float = 1.0  # see RATE_STRENGTH
 
     @property
     def name(self) -> str:
@@ -70,6 +74,12 @@ class Knob:
         x = min(max(x, self.low), self.high)
         return float(round(x)) if self.scale is Scale.DOUBLE else x
 
+    def are_apart(self, one: Number, other: Number) -> bool:
+        """Whether it is a change to go from one to the other, and not what rounding left on the way back."""
+        if isinstance(one, int):
+            return one != other
+        return abs(self.coordinate_of(one) - self.coordinate_of(other)) >= ROUNDING
+
     def steps_from(self, here: float, optimum: float, step: float = STEP) -> Iterator[float]:
         """The coordinates that an experiment may go to: towards `optimum`; where that is near, to both sides."""
         towards = min(max(optimum, here - step, self.low), here + step, self.high)
@@ -88,7 +98,7 @@ def knob_for(constant: Constant) -> Knob | None:
     if isinstance(value, int):
         return _integer_knob(constant, value)
     is_rate = LEARNING_RATE.search(constant.name) is not None
-    strength = 2.0 if is_rate else 1.0
+    strength = RATE_STRENGTH if is_rate else 1.0
     if value == 0:
         return Knob(constant, Scale.LINEAR, 0.0, REACH_OF_SHARES, strength)
     if value == 1:
@@ -105,7 +115,8 @@ def _integer_knob(constant: Constant, value: int) -> Knob | None:
     if power_of_two or DIMENSION.search(constant.name):
         highest = 0.0 if HEAD.search(constant.name) and value % 2 == 0 else REACH  # a larger head may not divide the width
         halves = (value & -value).bit_length() - 1  # how often it can be halved
-        return Knob(constant, Scale.DOUBLE, -min(REACH, float(halves)), highest)
+        costs = COST.search(constant.name) and not HEAD.search(constant.name)
+        return Knob(constant, Scale.DOUBLE, -min(REACH, float(halves)), highest, COST_STRENGTH if costs else 1.0)
     return Knob(constant, Scale.FACTOR, -REACH, REACH)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .surface import Array, Surface
 
 MOST = 5  # constants turned from where the surface is lowest so far
-SHARE_WITH_A_SIZE = 0.3  # of the experiments may turn a size too: the step is large, and may fail
+SHARE_WITH_A_SIZE = 0.7  # of the experiments may turn one: the step is large, and may fail
 TRIES = 50
 PATIENCE = 10  # tries around one place
 
@@ -70,10 +70,11 @@ def _knobs(constants: Sequence[Constant], history: Sequence[Past]) -> list[Knob]
     first = memory.first_params(history)
     knobs = []
     for constant in constants:
-        origin = first.get(constant.name, constant.value)
-        alike = type(origin) is type(constant.value)
-        knobs.append((alike and knob_for(replace(constant, value=origin))) or knob_for(constant))
-    return [knob for knob in knobs if knob]
+        now, origin = knob_for(constant), first.get(constant.name, constant.value)
+        if now:
+            framed = knob_for(replace(constant, value=origin)) if type(origin) is type(constant.value) else None
+            knobs.append(framed or now)
+    return knobs
 
 
 def _suggest(knobs: Sequence[Knob], now: memory.Params, context: Context) -> tuple[dict[str, Number], str]:
@@ -100,7 +101,7 @@ def _suggest(knobs: Sequence[Knob], now: memory.Params, context: Context) -> tup
         step = dice.uniform(SMALLEST_STEP, STEP) if attempt else STEP
         moves = _moves(knobs, start, step, belief.draw(dice), broken, with_a_size=dice.random() < SHARE_WITH_A_SIZE)
         values = start | moves
-        changed = {name: value for name, value in values.items() if name in now and value != now[name]}
+        changed = {one.name: values[one.name] for one in knobs if one.are_apart(values[one.name], now[one.name])}
         if changed and memory.combination(now, changed) not in tried and not broken & changed.items():
             change, sd = belief.difference(point(now), point(values))
             return changed, (

@@ -192,6 +192,24 @@ def test_a_size_that_trained_with_others_is_not_to_blame() -> None:
     assert {proposal.memo["params"]["HEAD_DIM"] for proposal in proposals} == {128}
 
 
+def test_what_rounding_left_is_no_change() -> None:
+    source = "MATRIX_LR = 0.04\nROPE_BASE = 10000.0\n"
+    near = {"MATRIX_LR": 0.08, "ROPE_BASE": 9970.0}
+    better = Past(1, "idea", "discarded", "", "", score=1.2, memo={"params": near, "changed": {"MATRIX_LR": 0.08}})
+
+    changes = [propose(context_for(source, (better,), seed=seed)).memo["changed"] for seed in range(12)]
+    assert all(abs(changed.get("ROPE_BASE", 0) - 10000) > 500 for changed in changes)
+    assert any("ROPE_BASE" not in changed for changed in changes)
+
+
+def test_a_switch_that_was_thrown_meanwhile_stays() -> None:
+    source = "MATRIX_LR = 0.04\nCOMPILE = 0\n"  # 0: no constant to turn
+    before = {"MATRIX_LR": 0.08, "COMPILE": 1}
+    better = Past(1, "idea", "kept", "", "", score=1.2, memo={"params": before, "changed": {"MATRIX_LR": 0.08}})
+
+    assert propose(context_for(source, (better,))).memo["params"]["COMPILE"] == 0
+
+
 def test_what_a_discarded_one_taught_is_used() -> None:
     """Two constants are turned at once; the good one is found although no experiment turned it alone and none was kept."""
     source = "MATRIX_LR = 0.04\nEMBEDDING_LR = 0.2\n"
