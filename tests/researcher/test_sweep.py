@@ -180,6 +180,21 @@ def test_a_size_that_failed_is_not_tried_again() -> None:
         history += (past_of(number, proposal, 1.5),)
 
 
+def test_one_size_at_a_time_and_one_in_most() -> None:
+    source = "DEPTH = 4\nWIDTH = 128\nBATCH_TOKENS = 2**14\nMATRIX_LR = 0.04\nROPE_BASE = 10000.0\n"
+    sizes = [{"DEPTH", "WIDTH", "BATCH_TOKENS"} & set(propose(context_for(source, seed=n)).memo["changed"]) for n in range(20)]
+
+    assert max(map(len, sizes)) == 1
+    assert 10 <= sum(map(len, sizes)) < 20
+
+
+def test_what_costs_most_is_expected_to_do_most() -> None:
+    constants = find_constants("WIDTH = 128\nHEAD_DIM = 64\nMATRIX_LR = 0.04\nADAM_BETA2 = 0.95\n")
+    width, head, rate, beta = [knob.strength for knob in map(knob_for, constants) if knob]
+
+    assert width > rate > beta == head
+
+
 def test_a_size_that_trained_with_others_is_not_to_blame() -> None:
     source = "DEPTH = 4\nHEAD_DIM = 128\nMATRIX_LR = 0.04\n"
     deep = {"DEPTH": 8, "HEAD_DIM": 128, "MATRIX_LR": 0.04}
