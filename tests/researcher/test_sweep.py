@@ -182,7 +182,8 @@ def test_a_size_that_failed_is_not_tried_again() -> None:
 
 def test_one_size_at_a_time_and_one_in_most() -> None:
     source = "DEPTH = 4\nWIDTH = 128\nBATCH_TOKENS = 2**14\nMATRIX_LR = 0.04\nROPE_BASE = 10000.0\n"
-    sizes = [{"DEPTH", "WIDTH", "BATCH_TOKENS"} & set(propose(context_for(source, seed=n)).memo["changed"]) for n in range(20)]
+    changes = [set(propose(context_for(source, seed=seed)).memo["changed"]) for seed in range(20)]
+    sizes = [{"DEPTH", "WIDTH", "BATCH_TOKENS"} & changed for changed in changes]
 
     assert max(map(len, sizes)) == 1
     assert 10 <= sum(map(len, sizes)) < 20
