@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from .constants import Constant, Number, round_to_three_digits
+from .constants import Constant, Number
 
 LEARNING_RATE = re.compile(r"(^|_)(LR|LEARNING_RATE)(_|$)")
 # Sizes must divide one another; doubling and halving is the move least likely to break that.
@@ -19,11 +19,12 @@ DIMENSION = re.compile(
 # These decide how much a step costs, and so how many steps fit into the budget: nothing else does as much.
 COST = re.compile(r"(DEPTH|LAYERS?|WIDTH|DIM|HIDDEN|EMBD?|BATCH)(_|$)")
 REACH = 4.0  # octaves to either side
+LARGEST = 1e100
 REACH_OF_SHARES = 2.0  # of those that are 0 or 1 at first
 STEP = 0.5  # octaves, at most, in one experiment; a size takes a whole one
 RATE_STRENGTH, COST_STRENGTH = 2.0, 4.0  # what an octave is expected to do, beside that of others
 SMALLEST_STEP = 0.25  # noise hides a smaller one
-ROUNDING = 0.05
+ROUNDING = 0.1  # octaves that are no change
 FROM_ZERO = 0.1  # what counts as an octave of a share that is 0 now
 FROM_ONE = 0.25  # and of one that is 1
 
@@ -37,7 +38,7 @@ class Scale(Enum):
 
 @dataclass(frozen=True)
 class Knob:
-    """A constant with its coordinate: 0 at the value of `constant`."""
+    """A constant with its coordinate in octaves: 0 at the value of `constant`, sizes at whole ones only."""
 
     constant: Constant
     scale: Scale
@@ -51,28 +52,29 @@ class Knob:
 
     def value_at(self, x: float) -> Number:
         base = self.constant.value
-        if self.scale is Scale.LINEAR:
-            value: float = base + x * _unit(base)
-        elif self.scale is Scale.COMPLEMENT:
-            value = 1 - (1 - base) * 2**x
-        else:
-            value = base * 2**x
-        if isinstance(base, int):
-            return round(value)
-        rounded = round_to_three_digits(value)
-        return min(max(rounded, 0.0), 1.0) if 0 <= base <= 1 else rounded
+        if self.scale is Scale.COMPLEMENT:
+            return round(1 - _round((1 - base) * 2**x, digits=2), 12)  # 0.999 has two sound digits, 0.001
+        value: float = base + x * _unit(base) if self.scale is Scale.LINEAR else base * 2**x
+        return round(value) if isinstance(base, int) else _round(value, digits=3)
 
     def coordinate_of(self, value: Number) -> float:
         """Where `value` lies; outside of the reach: the nearer end."""
+        x = min(max(self._octaves_to(value), self.low), self.high)
+        return float(round(x)) if self.scale is Scale.DOUBLE else x
+
+    def reaches(self, value: Number | None) -> bool:
+        """Whether a coordinate stands for `value`, and not only for something near it."""
+        if value is None or type(value) is not type(self.constant.value):
+            return False
+        if isinstance(value, int):
+            return self.value_at(self.coordinate_of(value)) == value
+        return self.low - ROUNDING <= self._octaves_to(value) <= self.high + ROUNDING
+
+    def _octaves_to(self, value: Number) -> float:
         base = self.constant.value
         if self.scale is Scale.LINEAR:
-            x = (value - base) / _unit(base)
-        elif self.scale is Scale.COMPLEMENT:
-            x = _log2((1 - value) / (1 - base))
-        else:
-            x = _log2(value / base)
-        x = min(max(x, self.low), self.high)
-        return float(round(x)) if self.scale is Scale.DOUBLE else x
+            return (value - base) / _unit(base)
+        return _log2((1 - value) / (1 - base) if self.scale is Scale.COMPLEMENT else value / base)
 
     def are_apart(self, one: Number, other: Number) -> bool:
         """Whether it is a change to go from one to the other, and not what rounding left on the way back."""
@@ -81,7 +83,7 @@ class Knob:
         return abs(self.coordinate_of(one) - self.coordinate_of(other)) >= ROUNDING
 
     def steps_from(self, here: float, optimum: float, step: float = STEP) -> Iterator[float]:
-        """The coordinates that an experiment may go to: towards `optimum`; where that is near, to both sides."""
+        """The coordinates that an experiment may go to: towards `optimum`; to both sides if that is near, or for a size."""
         towards = min(max(optimum, here - step, self.low), here + step, self.high)
         if self.scale is Scale.DOUBLE:
             steps = [here - 1, here + 1]
@@ -93,31 +95,37 @@ class Knob:
 
 
 def knob_for(constant: Constant) -> Knob | None:
-    """None for a number that stands for something else: 0 and -1 as integers are switches."""
+    """None for a number that stands for something else: as integers 0, -1 and most often 1 are switches."""
     value = constant.value
+    if abs(value) > LARGEST:
+        return None
     if isinstance(value, int):
         return _integer_knob(constant, value)
-    is_rate = LEARNING_RATE.search(constant.name) is not None
-    strength = RATE_STRENGTH if is_rate else 1.0
+    if LEARNING_RATE.search(constant.name) and value > 0:
+        return Knob(constant, Scale.FACTOR, -REACH, REACH, RATE_STRENGTH)
     if value == 0:
-        return Knob(constant, Scale.LINEAR, 0.0, REACH_OF_SHARES, strength)
+        return Knob(constant, Scale.LINEAR, 0.0, REACH_OF_SHARES)
     if value == 1:
-        return Knob(constant, Scale.LINEAR, -REACH_OF_SHARES, 0.0, strength)
-    if 0.5 < value < 1 and not is_rate:
-        return Knob(constant, Scale.COMPLEMENT, -REACH, min(REACH, -math.log2(1 - value)), strength)
-    return Knob(constant, Scale.FACTOR, -REACH, min(REACH, -math.log2(value)) if 0 < value < 1 else REACH, strength)
+        return Knob(constant, Scale.LINEAR, -REACH_OF_SHARES, 0.0)
+    if 0.5 < value < 1:
+        return Knob(constant, Scale.COMPLEMENT, -REACH, min(REACH, -math.log2(1 - value)))
+    return Knob(constant, Scale.FACTOR, -REACH, min(REACH, -math.log2(value)) if 0 < value < 1 else REACH)
 
 
 def _integer_knob(constant: Constant, value: int) -> Knob | None:
-    if value in (0, -1):
+    is_size = DIMENSION.search(constant.name)
+    if value in (0, -1) or (value == 1 and not is_size):
         return None
-    power_of_two = value > 0 and value & (value - 1) == 0
-    if power_of_two or DIMENSION.search(constant.name):
-        highest = 0.0 if HEAD.search(constant.name) and value % 2 == 0 else REACH  # a larger head may not divide the width
-        halves = (value & -value).bit_length() - 1  # how often it can be halved
-        costs = COST.search(constant.name) and not HEAD.search(constant.name)
-        return Knob(constant, Scale.DOUBLE, -min(REACH, float(halves)), highest, COST_STRENGTH if costs else 1.0)
-    return Knob(constant, Scale.FACTOR, -REACH, REACH)
+    if not is_size and (value < 0 or value & (value - 1)):
+        return Knob(constant, Scale.FACTOR, -REACH, REACH)
+    highest = 0.0 if HEAD.search(constant.name) and value % 2 == 0 else REACH  # a larger head may not divide the width
+    halves = (value & -value).bit_length() - 1  # how often it can be halved
+    costs = COST.search(constant.name) and not HEAD.search(constant.name)
+    return Knob(constant, Scale.DOUBLE, -min(REACH, float(halves)), highest, COST_STRENGTH if costs else 1.0)
+
+
+def _round(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _unit(base: Number) -> float:

@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 EFFECT = 0.005  # of the score, for an octave of a constant: what is expected before anything is known
 EFFECTS = tuple(EFFECT * 2.0**i for i in range(-4, 5))
 NOISE = (0.5, 1.0, 2.0, 4.0)  # times the effect
+LEAST_NOISE = 1e-3  # of the effect: two scores that agree by chance are no proof
 BEND = 0.5  # of the effect: a constant has an optimum, most often within two octaves
 CATASTROPHE = 3.0  # a score worse than the median by so many times what the best is better says no more than "bad"
 
@@ -79,6 +80,7 @@ def _learn(
 ) -> tuple[float, Belief]:
     """The logarithm of how likely it is that effects are `share` of `unit` and noise so large; and what is believed then."""
     effect = share * unit
+    noise = max(noise, LEAST_NOISE * effect)
     count, constants = points.shape
     features = _features(points)
     prior = np.concatenate([[scores[0]], np.zeros(constants), BEND * effect * strengths])
@@ -93,6 +95,11 @@ def _learn(
     covariance = np.diag(spread**2) - gain.T @ gain
     tiny = 1e-9 * float(spread.max() ** 2)
     return evidence, Belief(prior + gain.T @ missed, covariance + tiny * np.eye(len(prior)), BEND * effect * strengths / 2)
+
+
+def any_surface(constants: int, dice: np.random.Generator) -> Surface:
+    """One that no score speaks for."""
+    return Surface(dice.normal(size=constants), np.full(constants, 0.1))
 
 
 def _features(points: Array) -> Array:

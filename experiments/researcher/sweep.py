@@ -16,8 +16,9 @@ from .reply_header import MAX_IDEA_CHARS
 if TYPE_CHECKING:
     from .surface import Array, Surface
 
-MOST = 5  # constants turned from where the surface is lowest so far
+MOST = 5  # constants turned in a step from where the surface is lowest so far: the best, or an experiment with bad luck
 SHARE_WITH_A_SIZE = 0.7  # of the experiments may turn one: the step is large, and may fail
+LEAST_LOSS = 0.01  # of the score, by a failure
 TRIES = 50
 PATIENCE = 10  # tries around one place
 
@@ -70,48 +71,56 @@ def _knobs(constants: Sequence[Constant], history: Sequence[Past]) -> list[Knob]
     first = memory.first_params(history)
     knobs = []
     for constant in constants:
-        now, origin = knob_for(constant), first.get(constant.name, constant.value)
-        if now:
-            framed = knob_for(replace(constant, value=origin)) if type(origin) is type(constant.value) else None
-            knobs.append(framed or now)
-    return knobs
+        framed = knob_for(replace(constant, value=first.get(constant.name, constant.value)))
+        knobs.append(framed if framed and framed.reaches(constant.value) else knob_for(constant))
+    return [knob for knob in knobs if knob]
 
 
 def _suggest(knobs: Sequence[Knob], now: memory.Params, context: Context) -> tuple[dict[str, Number], str]:
     """New values of some constants, a combination that history does not hold; and what is expected of it."""
     import numpy as np
 
-    from .surface import learn
+    from .surface import any_surface, learn
 
     def point(values: memory.Params) -> Array:
         return np.array([knob.coordinate_of(values.get(knob.name, now[knob.name])) for knob in knobs])
 
     told = memory.told(context, now)
     scored = [(values, score) for values, score in told if score is not None] or [(now, 1.0)]
-    worst = max(score for _, score in scored)
-    points, scores = zip(*scored, *((values, worst) for values, score in told if score is None), strict=True)
+    failed = _score_of_a_failure([score for _, score in scored])
+    points, scores = zip(*scored, *((values, failed) for values, score in told if score is None), strict=True)
     strengths = np.array([knob.strength for knob in knobs])
     belief = learn(np.array([*map(point, points)]), np.array(scores), strengths, context.sigma)
-    lowest = sorted((values for values, _ in scored), key=lambda values: belief.score(point(values)))
+    places = [values for at, (values, _) in enumerate(scored) if values not in points[:at]]
+    lowest = sorted(places, key=lambda values: belief.score(point(values)))
     tried = {memory.combination(now, memory.params(past)) for past in context.history}
     broken = memory.broken({knob.name for knob in knobs if knob.scale is Scale.DOUBLE}, context.history)
     dice = np.random.default_rng([context.seed, len(context.history)])
-    for attempt in range(TRIES):  # where what is likely has been tried: other steps, and then from other places
-        start = {**now, **lowest[min(attempt // PATIENCE, len(lowest) - 1)]}
+    for attempt in range(TRIES):  # where what is likely has been tried: other steps, other places, at last any direction
+        place = lowest[attempt // PATIENCE % len(lowest)]
+        surface = belief.draw(dice) if attempt < TRIES / 2 else any_surface(len(knobs), dice)
+        start = dict(now) | {one.name: place[one.name] for one in knobs if one.reaches(place.get(one.name))}
         step = dice.uniform(SMALLEST_STEP, STEP) if attempt else STEP
-        moves = _moves(knobs, start, step, belief.draw(dice), broken, with_a_size=dice.random() < SHARE_WITH_A_SIZE)
+        moves = _moves(knobs, start, step, surface, broken, with_a_size=dice.random() < SHARE_WITH_A_SIZE)
         values = start | moves
         changed = {one.name: values[one.name] for one in knobs if one.are_apart(values[one.name], now[one.name])}
         if changed and memory.combination(now, changed) not in tried and not broken & changed.items():
             change, sd = belief.difference(point(now), point(values))
             return changed, (
-                f"By {len(scored)} scores the built-in sweep, which is no LLM, expects {change:+.4f} against the best, "
-                f"give or take {sd:.4f}. Some of its steps are taken to learn."
+                f"By {len(scored)} of the scores so far the built-in sweep, which is no LLM, expects "
+                f"{change if context.lower_is_better else -change:+.3g} against the best, give or take {sd:.2g}. "
+                "Some of its steps are taken to learn."
             )
     raise ResearcherError(
         f"The built-in sweep found nothing new in {TRIES} tries: all it can turn within reach has been tried. "
         "Choose an LLM on the program page, or add constants to the file."
     )
+
+
+def _score_of_a_failure(scores: Sequence[float]) -> float:
+    """Worse than the worst, by as much as that is worse than the best."""
+    best, worst = min(scores), max(scores)
+    return worst + max(worst - best, LEAST_LOSS * abs(worst))
 
 
 def _moves(

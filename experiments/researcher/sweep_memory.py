@@ -9,6 +9,7 @@ from .base import Context, Past
 from .constants import Number
 
 LAST_SCORES = 400  # that count
+LARGEST = 1e100  # what is larger is no score
 # Failures that say something about the values; a lost worker or a full disk does not.
 TELLING_FAILURES = frozenset({"crash", "oom", "nan", "timeout", "no_score"})
 
@@ -20,23 +21,25 @@ def told(context: Context, now: Params) -> list[Told]:
     """What the sweep's own experiments scored, and what they were compared with. `now`: the values of the best."""
     sign = 1.0 if context.lower_is_better else -1.0
     found: list[Told] = []
-    known = set()
 
     def tell(values: Params, *scores: float) -> None:
-        known.add(frozenset(values.items()))
-        found.extend((values, sign * score) for score in scores)
+        found.extend((values, sign * score) for score in scores if abs(score) < LARGEST)
 
+    known = set()
     for past in context.history:
         values, before = params(past), params_before(past)
         if values and past.score is not None:
             if past.delta is not None and frozenset(before.items()) not in known:
+                known.add(frozenset(before.items()))
                 tell(before, past.score - past.delta)
+            known.add(frozenset(values.items()))
             tell(values, past.score, *past.repeats)
         elif values and is_telling_failure(past):
             found.append((values, None))
-    if context.best_score is not None and frozenset(now.items()) not in known:
+    found = found[-LAST_SCORES:]
+    if context.best_score is not None and now not in [values for values, _ in found]:
         tell(now, context.best_score)
-    return found[-LAST_SCORES:]
+    return found
 
 
 def params(past: Past) -> dict[str, Number]:

@@ -62,3 +62,16 @@ def test_the_frame_is_where_each_constant_was_first_seen() -> None:
 
     assert memory.first_params([past(1.4), moved]) == NOW
     assert memory.first_params([moved])["LR"] == 0.08
+
+
+def test_the_best_is_known_however_long_ago_it_scored() -> None:
+    others = tuple(past(1.6, lr=0.04 + n / 1e4) for n in range(1, 430))
+    found = memory.told(context(past(1.0, lr=0.04), *others, best=1.0), NOW)
+
+    assert len(found) == memory.LAST_SCORES + 1
+    assert found[-1] == (NOW, 1.0)
+
+
+@pytest.mark.parametrize("score", [float("inf"), float("nan"), 1e155])
+def test_what_is_no_number_is_no_score(score: float) -> None:
+    assert memory.told(context(past(score), best=1.5), NOW) == [(NOW, 1.5)]
