@@ -4,7 +4,7 @@
 
 Three arms, each as a run does it: the best so far is built on, a lower score is a keep.
 - sweep: what the program proposes (experiments/researcher/sweep.py).
-- random: the same constants within the same bounds, drawn evenly, one or two at a time: no weights, no memory.
+- random: the same constants, drawn evenly within an octave, one or two at a time: no weights, no memory.
 - unguided: train.py as it is, with another seed each time. Its best is luck, and shows what a number alone is worth.
 
 Afterwards the best of each arm, and each keep of the sweep, is trained again with seeds that it has not seen, and their mean
