@@ -24,7 +24,7 @@ REACH_OF_SHARES = 2.0  # of those that are 0 or 1 at first
 STEP = 0.5  # octaves, at most, in one experiment; a size takes a whole one
 RATE_STRENGTH, COST_STRENGTH = 2.0, 4.0  # what an octave is expected to do, beside that of others
 SMALLEST_STEP = 0.25  # noise hides a smaller one
-ROUNDING = 0.1  # octaves that are no change
+ROUNDING = 0.1  # octaves, at most
 FROM_ZERO = 0.1  # what counts as an octave of a share that is 0 now
 FROM_ONE = 0.25  # and of one that is 1
 
@@ -62,9 +62,9 @@ class Knob:
         x = min(max(self._octaves_to(value), self.low), self.high)
         return float(round(x)) if self.scale is Scale.DOUBLE else x
 
-    def reaches(self, value: Number | None) -> bool:
+    def reaches(self, value: Number) -> bool:
         """Whether a coordinate stands for `value`, and not only for something near it."""
-        if value is None or type(value) is not type(self.constant.value):
+        if type(value) is not type(self.constant.value):
             return False
         if isinstance(value, int):
             return self.value_at(self.coordinate_of(value)) == value
@@ -75,12 +75,6 @@ class Knob:
         if self.scale is Scale.LINEAR:
             return (value - base) / _unit(base)
         return _log2((1 - value) / (1 - base) if self.scale is Scale.COMPLEMENT else value / base)
-
-    def are_apart(self, one: Number, other: Number) -> bool:
-        """Whether it is a change to go from one to the other, and not what rounding left on the way back."""
-        if isinstance(one, int):
-            return one != other
-        return abs(self.coordinate_of(one) - self.coordinate_of(other)) >= ROUNDING
 
     def steps_from(self, here: float, optimum: float, step: float = STEP) -> Iterator[float]:
         """The coordinates that an experiment may go to: towards `optimum`; to both sides if that is near, or for a size."""

@@ -11,16 +11,15 @@ from . import sweep_memory as memory
 from .base import Context, Message, Past, Piece, ResearcherError, Text, Usage
 from .constants import Constant, Number, edit_blocks, find_constants
 from .knobs import SMALLEST_STEP, STEP, Knob, Scale, knob_for
-from .reply_header import MAX_IDEA_CHARS
 
 if TYPE_CHECKING:
     from .surface import Array, Surface
 
-MOST = 5  # constants turned in a step from where the surface is lowest so far: the best, or an experiment with bad luck
+MOST = 5  # constants turned in one experiment
+NAMED = 3  # of them in the idea
 SHARE_WITH_A_SIZE = 0.7  # of the experiments may turn one: the step is large, and may fail
 LEAST_LOSS = 0.01  # of the score, by a failure
 TRIES = 50
-PATIENCE = 10  # tries around one place
 
 
 class Sweep:
@@ -60,10 +59,11 @@ def _first_python_file(files: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _idea(constants: Sequence[Constant], changed: memory.Params) -> str:
-    """As many changes as the line has room for."""
-    parts = [f"{c.name} {c.literal} → {c.written(changed[c.name])}" for c in constants if c.name in changed]
-    lines = [", ".join(parts[:shown]) + f" and {len(parts) - shown} more" for shown in range(len(parts) - 1, 0, -1)]
-    return next(line for line in [", ".join(parts), *lines, parts[0]] if len(line) <= MAX_IDEA_CHARS or line == parts[0])
+    """The first of `changed` in words; the diff shows the others."""
+    by_name = {constant.name: constant for constant in constants}
+    parts = [f"{name} {by_name[name].literal} → {by_name[name].written(value)}" for name, value in changed.items()]
+    more = len(parts) - NAMED
+    return ", ".join(parts[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _knobs(constants: Sequence[Constant], history: Sequence[Past]) -> list[Knob]:
@@ -91,29 +91,27 @@ def _suggest(knobs: Sequence[Knob], now: memory.Params, context: Context) -> tup
     points, scores = zip(*scored, *((values, failed) for values, score in told if score is None), strict=True)
     strengths = np.array([knob.strength for knob in knobs])
     belief = learn(np.array([*map(point, points)]), np.array(scores), strengths, context.sigma)
-    places = [values for at, (values, _) in enumerate(scored) if values not in points[:at]]
-    lowest = sorted(places, key=lambda values: belief.score(point(values)))
     tried = {memory.combination(now, memory.params(past)) for past in context.history}
     broken = memory.broken({knob.name for knob in knobs if knob.scale is Scale.DOUBLE}, context.history)
     dice = np.random.default_rng([context.seed, len(context.history)])
-    for attempt in range(TRIES):  # where what is likely has been tried: other steps, other places, at last any direction
-        place = lowest[attempt // PATIENCE % len(lowest)]
+    for attempt in range(TRIES):  # where what is likely has been tried: other steps, and at last any direction
         surface = belief.draw(dice) if attempt < TRIES / 2 else any_surface(len(knobs), dice)
-        start = dict(now) | {one.name: place[one.name] for one in knobs if one.reaches(place.get(one.name))}
         step = dice.uniform(SMALLEST_STEP, STEP) if attempt else STEP
-        moves = _moves(knobs, start, step, surface, broken, with_a_size=dice.random() < SHARE_WITH_A_SIZE)
-        values = start | moves
-        changed = {one.name: values[one.name] for one in knobs if one.are_apart(values[one.name], now[one.name])}
-        if changed and memory.combination(now, changed) not in tried and not broken & changed.items():
-            change, sd = belief.difference(point(now), point(values))
-            return changed, (
-                f"By {len(scored)} of the scores so far the built-in sweep, which is no LLM, expects "
-                f"{change if context.lower_is_better else -change:+.3g} against the best, give or take {sd:.2g}. "
-                "Some of its steps are taken to learn."
-            )
+        moves = _moves(knobs, now, step, surface, broken, with_a_size=dice.random() < SHARE_WITH_A_SIZE)
+        if moves and memory.combination(now, moves) not in tried:
+            change, sd = belief.difference(point(now), point({**now, **moves}))
+            return moves, _hypothesis(len(scored), change if context.lower_is_better else -change, sd)
     raise ResearcherError(
         f"The built-in sweep found nothing new in {TRIES} tries: all it can turn within reach has been tried. "
         "Choose an LLM on the program page, or add constants to the file."
+    )
+
+
+def _hypothesis(scores: int, change: float, sd: float) -> str:
+    known = f"{scores} score{'s' * (scores != 1)}"
+    return (
+        f"From {known} the built-in sweep, which is no LLM, expects {change:+.2g} against the best, give or take {sd:.2g}. "
+        "Some of its steps are taken to learn."
     )
 
 
@@ -124,18 +122,18 @@ def _score_of_a_failure(scores: Sequence[float]) -> float:
 
 
 def _moves(
-    knobs: Sequence[Knob], start: memory.Params, step: float, surface: Surface, broken: set[tuple[str, Number]], *,
+    knobs: Sequence[Knob], now: memory.Params, step: float, surface: Surface, broken: set[tuple[str, Number]], *,
     with_a_size: bool,
 ) -> dict[str, Number]:
-    """The constants that gain most by a step of `step` octaves at most from `start` on this surface, one size at most."""
+    """The constants that gain most by a step of `step` octaves at most on this surface, one size at most; most first."""
     found = []
     for at, knob in enumerate(knobs):
         if knob.scale is Scale.DOUBLE and not with_a_size:
             continue
-        here = knob.coordinate_of(start[knob.name])
+        here = knob.coordinate_of(now[knob.name])
         for there in knob.steps_from(here, surface.optimum(at), step):
             value = knob.value_at(there)
-            if value != start[knob.name] and (knob.name, value) not in broken:
+            if value != now[knob.name] and (knob.name, value) not in broken:
                 found.append((surface.gain(at, here, there), knob, value))
     found.sort(key=lambda one: -one[0])
     best = [one for one in found if one[0] > 0] or found[:1]
