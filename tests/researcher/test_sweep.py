@@ -179,6 +179,36 @@ def test_a_size_that_failed_is_not_tried_again() -> None:
         history += (past_of(number, proposal, 1.5),)
 
 
+def sizes_tried(*tried: tuple[int, int, float | None]) -> tuple[Past, ...]:
+    """Of DEPTH and LAYERS with their score; None: they failed, and DEPTH was what had changed."""
+    found = []
+    for number, (depth, layers, score) in enumerate(tried, 1):
+        state, reason, repeats = ("discarded", "", (score,) * 5) if score else ("failed", "crash", ())
+        memo = {"params": {"DEPTH": depth, "LAYERS": layers}, "changed": {"DEPTH": depth}}
+        found.append(Past(number, "idea", state, reason, "", score=score, memo=memo, repeats=repeats))
+    return tuple(found)
+
+
+def test_a_size_that_failed_is_not_tried_with_others_either() -> None:
+    history = sizes_tried((8, 4, None), (2, 8, 1.6), (4, 16, 1.6), (4, 4, 1.6))
+
+    with pytest.raises(ResearcherError, match="found nothing new"):
+        propose(context_for("DEPTH = 4\nLAYERS = 8\n", history))
+
+
+def test_where_all_that_is_likely_was_tried_the_rest_is() -> None:
+    history = sizes_tried((4, 4, 1.5), (8, 4, 1.6), (4, 8, 1.52), (4, 2, 1.52), (2, 8, 2.5))
+
+    assert propose(context_for("DEPTH = 4\nLAYERS = 4\n", history)).memo["changed"] == {"DEPTH": 2}
+
+
+def test_learning_rates_come_before_what_does_less() -> None:
+    others = "".join(f"SHARE_{letter} = 0.3\n" for letter in "ABCDEFGHIJKL")
+    changes = [propose(context_for(others + "A_LR = 0.04\nB_LR = 0.3\n", seed=seed)).memo["changed"] for seed in range(60)]
+
+    assert sum(len({"A_LR", "B_LR"} & set(changed)) for changed in changes) > 52  # 43 if all were alike
+
+
 def test_one_size_at_a_time_and_one_in_most() -> None:
     source = "DEPTH = 4\nWIDTH = 128\nBATCH_TOKENS = 2**14\nMATRIX_LR = 0.04\nROPE_BASE = 10000.0\n"
     changes = [set(propose(context_for(source, seed=seed)).memo["changed"]) for seed in range(20)]
