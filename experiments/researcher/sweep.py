@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MOST = 5  # constants turned in one experiment
 NAMED = 3  # of them in the idea
-SHARE_WITH_A_SIZE = 0.7  # of the experiments may turn one: the step is large, and may fail
 LEAST_LOSS = 0.01  # of the score, by a failure
 TRIES = 50
 
@@ -97,7 +96,7 @@ def _suggest(knobs: Sequence[Knob], now: memory.Params, context: Context) -> tup
     for attempt in range(TRIES):  # where what is likely has been tried: other steps, and at last any direction
         surface = belief.draw(dice) if attempt < TRIES / 2 else any_surface(len(knobs), dice)
         step = dice.uniform(SMALLEST_STEP, STEP) if attempt else STEP
-        moves = _moves(knobs, now, step, surface, broken, with_a_size=dice.random() < SHARE_WITH_A_SIZE)
+        moves = _moves(knobs, now, step, surface, broken)
         if moves and memory.combination(now, moves) not in tried:
             change, sd = belief.difference(point(now), point({**now, **moves}))
             return moves, _hypothesis(len(scored), change if context.lower_is_better else -change, sd)
@@ -122,21 +121,22 @@ def _score_of_a_failure(scores: Sequence[float]) -> float:
 
 
 def _moves(
-    knobs: Sequence[Knob], now: memory.Params, step: float, surface: Surface, broken: set[tuple[str, Number]], *,
-    with_a_size: bool,
+    knobs: Sequence[Knob], now: memory.Params, step: float, surface: Surface, broken: set[tuple[str, Number]]
 ) -> dict[str, Number]:
     """The constants that gain most by a step of `step` octaves at most on this surface, one size at most; most first."""
     found = []
     for at, knob in enumerate(knobs):
-        if knob.scale is Scale.DOUBLE and not with_a_size:
-            continue
         here = knob.coordinate_of(now[knob.name])
         for there in knob.steps_from(here, surface.optimum(at), step):
             value = knob.value_at(there)
             if value != now[knob.name] and (knob.name, value) not in broken:
                 found.append((surface.gain(at, here, there), knob, value))
     found.sort(key=lambda one: -one[0])
-    best = [one for one in found if one[0] > 0] or found[:1]
-    sizes = [(knob.name, value) for _, knob, value in best if knob.scale is Scale.DOUBLE][:1]
-    others = [(knob.name, value) for _, knob, value in best if knob.scale is not Scale.DOUBLE]
-    return dict(sizes + others[: MOST - len(sizes)])
+    moves: dict[str, Number] = {}
+    has_size = False
+    for gain, knob, value in found:
+        is_size = knob.scale is Scale.DOUBLE
+        if len(moves) < MOST and (gain > 0 or not moves) and not (is_size and has_size):
+            moves[knob.name] = value
+            has_size = has_size or is_size
+    return moves
