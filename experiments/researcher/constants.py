@@ -82,8 +82,8 @@ def edit_blocks(path: str, source: str, constants: Sequence[Constant], values: M
         yield "\n".join([path, "<<<<<<< SEARCH", *search, "=======", *replace, ">>>>>>> REPLACE", ""])
 
 
-def round_to_three_digits(value: float) -> float:
-    return float(f"{value:.3g}")
+def round_to_digits(value: float, digits: int = 3) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _assignments(module: libcst.Module) -> Iterator[tuple[str, libcst.BaseExpression]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from .constants import Constant, Number
+from .constants import Constant, Number, round_to_digits
 
 LEARNING_RATE = re.compile(r"(^|_)(LR|LEARNING_RATE)(_|$)")
 # Sizes must divide one another; doubling and halving is the move least likely to break that.
@@ -18,13 +18,13 @@ DIMENSION = re.compile(
 )
 # These decide how much a step costs, and so how many steps fit into the budget: nothing else does as much.
 COST = re.compile(r"(DEPTH|LAYERS?|WIDTH|DIM|HIDDEN|EMBD?|BATCH)(_|$)")
+LARGEST = 1e100  # a number beyond is left alone
 REACH = 4.0  # octaves to either side
-LARGEST = 1e100
 REACH_OF_SHARES = 2.0  # of those that are 0 or 1 at first
 STEP = 0.5  # octaves, at most, in one experiment; a size takes a whole one
 RATE_STRENGTH, COST_STRENGTH = 2.0, 4.0  # what an octave is expected to do, beside that of others
 SMALLEST_STEP = 0.25  # noise hides a smaller one
-ROUNDING = 0.1  # octaves, at most
+ROUNDING = 0.1  # octaves that a written value may be off
 FROM_ZERO = 0.1  # what counts as an octave of a share that is 0 now
 FROM_ONE = 0.25  # and of one that is 1
 
@@ -53,9 +53,9 @@ class Knob:
     def value_at(self, x: float) -> Number:
         base = self.constant.value
         if self.scale is Scale.COMPLEMENT:
-            return round(1 - _round((1 - base) * 2**x, digits=2), 12)  # 0.999 has two sound digits, 0.001
+            return round(1 - round_to_digits((1 - base) * 2**x, digits=2), 12)  # 0.999 has two sound digits, 0.001
         value: float = base + x * _unit(base) if self.scale is Scale.LINEAR else base * 2**x
-        return round(value) if isinstance(base, int) else _round(value, digits=3)
+        return round(value) if isinstance(base, int) else round_to_digits(value)
 
     def coordinate_of(self, value: Number) -> float:
         """Where `value` lies; outside of the reach: the nearer end."""
@@ -76,7 +76,7 @@ class Knob:
             return (value - base) / _unit(base)
         return _log2((1 - value) / (1 - base) if self.scale is Scale.COMPLEMENT else value / base)
 
-    def steps_from(self, here: float, optimum: float, step: float = STEP) -> Iterator[float]:
+    def steps_from(self, here: float, optimum: float, step: float) -> Iterator[float]:
         """The coordinates that an experiment may go to: towards `optimum`; to both sides if that is near, or for a size."""
         towards = min(max(optimum, here - step, self.low), here + step, self.high)
         if self.scale is Scale.DOUBLE:
@@ -116,10 +116,6 @@ def _integer_knob(constant: Constant, value: int) -> Knob | None:
     halves = (value & -value).bit_length() - 1  # how often it can be halved
     costs = COST.search(constant.name) and not HEAD.search(constant.name)
     return Knob(constant, Scale.DOUBLE, -min(REACH, float(halves)), highest, COST_STRENGTH if costs else 1.0)
-
-
-def _round(value: float, digits: int) -> float:
-    return float(f"{value:.{digits}g}")
 
 
 def _unit(base: Number) -> float:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .base import Context, Message, Past, Piece, Proposal, SweepOrder, Text, Usage
-from .constants import Constant, Number, edit_blocks, round_to_three_digits
+from .constants import Constant, Number, edit_blocks, round_to_digits
 from .diff_constants import constants_set, sets_nothing_else
 from .edit_error import EditError
 from .reply import parse_reply
-from .sweep_memory import TELLING_FAILURES
+from .sweep_memory import TELLING_FAILURES, numbers
 from .sweep_order import is_whole, place_order
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def next_step(order: SweepOrder, context: Context, *, asked_by: int, at: int) ->
     if context.best_score is not None and all(scale.holds(scale.constant.value) for scale in scales):
         study.add_trial(_trial(scales, {one.name: one.value for one in constants}, context.best_score))
     for past in told:
-        values = _numbers(_place(past).get("values"))
+        values = numbers(_place(past).get("values"))
         if values.keys() >= order.constants.keys() and (past.score is not None or past.reason in TELLING_FAILURES):
             study.add_trial(_trial(scales, values, past.score))
     tried = {_literals(_place(past).get("values")) for past in told} | {_literals(_now(constants))}
@@ -133,7 +133,7 @@ class _Scale:
         found = trial.suggest_float(self.constant.name, self.low, self.high, log=self.log)
         if self.whole:
             return round(found)
-        return min(max(round_to_three_digits(found), self.low), self.high)
+        return min(max(round_to_digits(found), self.low), self.high)
 
     def holds(self, value: Number) -> bool:
         return self.low <= value <= self.high
@@ -175,11 +175,5 @@ def _now(constants: Sequence[Constant]) -> dict[str, Number]:
     return {one.name: one.value for one in constants}
 
 
-def _numbers(stored: Any) -> dict[str, Number]:
-    if not isinstance(stored, Mapping):
-        return {}
-    return {str(name): value for name, value in stored.items() if isinstance(value, int | float)}
-
-
 def _literals(values: Any) -> frozenset[tuple[str, float]]:
-    return frozenset((name, float(value)) for name, value in _numbers(values).items())
+    return frozenset((name, float(value)) for name, value in numbers(values).items())

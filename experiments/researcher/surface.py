@@ -7,7 +7,6 @@ where much is unknown it explores, where little is it takes the best.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -47,10 +46,6 @@ class Belief:
     covariance: Array
     least_bends: Array  # [K]
 
-    def score(self, point: Array) -> float:
-        """What is expected at `point` [K]."""
-        return float((_features(point[None]) @ self.mean)[0])
-
     def draw(self, dice: np.random.Generator) -> Surface:
         """One that may be true."""
         slopes, bends = np.split(dice.multivariate_normal(self.mean, self.covariance, method="cholesky")[1:], 2)
@@ -70,8 +65,11 @@ def learn(points: Array, scores: Array, strengths: Array, noise: float | None = 
     """
     scores = _without_catastrophes(scores)
     unit = max(abs(float(np.median(scores))), float(np.ptp(scores)), 1e-9)
-    grid = itertools.product(EFFECTS, (None,) if noise else NOISE)
-    found = [_learn(points, scores, strengths, unit, share, noise or share * unit * (ratio or 0)) for share, ratio in grid]
+    found = [
+        _learn(points, scores, strengths, unit, share, sd)
+        for share in EFFECTS
+        for sd in ([noise] if noise else [share * unit * ratio for ratio in NOISE])
+    ]
     return max(found, key=lambda one: one[0])[1]
 
 

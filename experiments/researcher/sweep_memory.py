@@ -44,12 +44,12 @@ def told(context: Context, now: Params) -> list[Told]:
 
 def params(past: Past) -> dict[str, Number]:
     """The values that it was trained with; nothing where it is not the sweep's."""
-    return _numbers(past.memo.get("params"))
+    return numbers(past.memo.get("params"))
 
 
 def params_before(past: Past) -> dict[str, Number]:
     """The values that its edit changed from."""
-    return params(past) | _numbers(past.memo.get("from"))
+    return params(past) | numbers(past.memo.get("from"))
 
 
 def first_params(history: Sequence[Past]) -> dict[str, Number]:
@@ -68,7 +68,7 @@ def combination(base: Params, values: Params) -> frozenset[tuple[str, Number]]:
 def broken(names: set[str], history: Sequence[Past]) -> set[tuple[str, Number]]:
     """Values of these constants that a failed experiment had set and no other trained with."""
     failed = [past for past in history if is_telling_failure(past)]
-    changes = {item for past in failed for item in _numbers(past.memo.get("changed")).items() if item[0] in names}
+    changes = {item for past in failed for item in numbers(past.memo.get("changed")).items() if item[0] in names}
     return changes - {item for past in history if past.score is not None for item in params(past).items()}
 
 
@@ -76,7 +76,7 @@ def is_telling_failure(past: Past) -> bool:
     return past.state == "failed" and past.reason in TELLING_FAILURES
 
 
-def _numbers(stored: Any) -> dict[str, Number]:
+def numbers(stored: Any) -> dict[str, Number]:
     """A memo comes back from storage, and an LLM may have written it: only numbers count."""
     if not isinstance(stored, Mapping):
         return {}
