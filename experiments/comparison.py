@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from experiments import patches
 from experiments.measures import KNOWN, number, score_words, signed, with_speed, written
 from experiments.models import Experiment
+from experiments.models.text import Text, differing
 from experiments.states import State
 
 MOST = 50
@@ -65,7 +66,7 @@ class Side:
 def load(picks: Picks) -> tuple[list[Side], tuple[str, ...]]:
     """In the order that was asked for, and what is wrong with the choice."""
     rows = Experiment.objects.filter(pk__in=picks.pks).select_related("run__program", "parent", "brief")
-    found = rows.defer(*HEAVY, "exam", "brief__text", *(f"parent__{name}" for name in (*HEAVY, "diff", "exam"))).in_bulk()
+    found = rows.defer(*HEAVY, "brief__text", *(f"parent__{name}" for name in (*HEAVY, "diff", "exam"))).in_bulk()
     missing = [str(pk) for pk in picks.pks if pk not in found]
     gone = (f"There is no experiment with the id {_listed(missing)}: left out.",) if missing else ()
     chosen = [found[pk] for pk in picks.pks if pk in found]
@@ -74,7 +75,13 @@ def load(picks: Picks) -> tuple[list[Side], tuple[str, ...]]:
         Side(one, place, name(one), ",".join(str(other.pk) for other in chosen if other != one))
         for place, one in enumerate(chosen)
     ]
-    return sides, (*picks.problems, *gone)
+    return sides, (*picks.problems, *gone, *_texts(chosen))
+
+
+def _texts(experiments: Sequence[Experiment]) -> tuple[str, ...]:
+    names = differing(one.exam for one in experiments)
+    words = f"They were scored on different texts: {_listed(names)}. They cannot be compared: none is marked as better."
+    return (words,) if names else ()
 
 
 def _names(experiments: Sequence[Experiment]) -> Callable[[Experiment], str]:
@@ -142,7 +149,7 @@ MADE_OF: tuple[tuple[str, Callable[[Experiment], str]], ...] = (
     ("Sandbox", lambda one: one.sandbox),
     ("Device", lambda one: one.device),
     ("Budget", lambda one: f"{one.run.program.budget_seconds:,} s"),
-    ("Data", lambda one: one.run.program.dataset),
+    ("Text", lambda one: str(Text.of(one.exam) or (one.run.program.dataset if one.run.program.has_exam else ""))),
     ("program.md", lambda one: f"v{one.brief.number}" if one.brief else ""),
     ("Researcher", lambda one: one.run.program.model or one.run.program.researcher),
     ("Commit", lambda one: one.commit[:7]),
@@ -160,7 +167,7 @@ def _scores(sides: Sequence[Side]) -> list[Row]:
     programs = {(one.run.program.metric, one.run.program.lower_is_better) for one in experiments}
     scores = [number(one.score) for one in experiments]
     label = " / ".join(sorted({metric for metric, _ in programs}))
-    if len(programs) != 1:
+    if len(programs) != 1 or differing(one.exam for one in experiments):
         return [_numbers(label, scores, score_words, 0)]
     goal = LOWER if programs.pop()[1] else HIGHER
     secret = [one.secret_score if one.state in {State.KEPT, State.REVERTED} else None for one in experiments]

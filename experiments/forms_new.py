@@ -18,6 +18,7 @@ FOLDER = "folder"
 DATA = [
     ("", "The preset's own"),
     ("stdlib", "Python's own sources: on this machine, nothing to download"),
+    ("torch", "torch's sources: on this machine, nothing to download, six times as much"),
     ("tinystories", "TinyStories: short stories, downloaded once"),
     ("climbmix", "ClimbMix: web text, downloaded once, some GB"),
     (FOLDER, "A folder of mine: text or parquet files"),

@@ -16,7 +16,7 @@ from experiments.forms_stale import stamp
 from experiments.models import Program
 from trainer.agent import joined
 
-DATASETS = ("stdlib", "tinystories", "climbmix")
+DATASETS = ("stdlib", "torch", "tinystories", "climbmix")
 FOLDER = "folder:"
 MAX_FALLBACKS = 8
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,119}\Z")
@@ -27,7 +27,8 @@ NOT_COMPARABLE = (
 EFFECTS = {
     "command": "Every training from the next one on is started so, in running runs too. What trains now is left alone.",
     "editable": "The next proposal sees and may change exactly these files. Edits proposed before stay as they are.",
-    "dataset": NOT_COMPARABLE + " New data may be downloaded first, before the next training.",
+    "dataset": "It holds for the next run: scores on two texts cannot be compared, so a run goes on with the text that it "
+    "began on. New data may be downloaded first, before that run's baseline.",
     "budget_seconds": NOT_COMPARABLE,
     "grace_seconds": "Only how long is waited. Scores stay comparable; a shorter grace may end slow starts as timeouts.",
     "researcher": "The next proposal is asked of it, in running runs too. The history, the notes and the best stay.",
@@ -119,7 +120,7 @@ class RecipeForm(_Effects):
     dataset = forms.CharField(
         label="Data",
         max_length=300,
-        help_text="stdlib, tinystories, climbmix, or folder:/path/to/texts on the machine that trains.",
+        help_text="stdlib, torch, tinystories, climbmix, or folder:/path/to/texts on the machine that trains.",
     )
 
     class Meta(SettingsForm.Meta):
@@ -152,7 +153,7 @@ class RecipeForm(_Effects):
     def clean_dataset(self) -> str:
         data = str(self.cleaned_data["dataset"]).strip()
         if data not in DATASETS and not data.startswith(f"{FOLDER}/"):
-            raise forms.ValidationError("Enter stdlib, tinystories, climbmix, or a folder's whole path: folder:/data/texts.")
+            raise forms.ValidationError(f"Enter {', '.join(DATASETS)}, or a folder's whole path: folder:/data/texts.")
         return data
 
     def save(self, commit: bool = True) -> Program:

@@ -104,7 +104,7 @@ def exam_facts(exam: dict[str, Any], sandbox: str) -> list[tuple[str, str]]:
     if exam:
         facts = [
             ("metric", str(exam.get("version", ""))),
-            ("text", f"{exam.get('dataset', '')}, {exam.get('bytes', 0):,} bytes"),
+            ("text", f"{exam.get('text') or exam.get('dataset', '')}, {exam.get('bytes', 0):,} bytes"),
             ("its hash", str(exam.get("validation_hash", ""))[:12]),
             ("exam", f"{exam.get('seconds') or 0.0:.1f} s, {exam.get('batches', 0)} batches"),
         ]

@@ -39,7 +39,9 @@ class Report:
     """exam.json."""
 
     dataset: str
+    text: str  # the name of the text, where the data set's does not say all
     validation_hash: str
+    train_hash: str
     bytes: int
     version: str = VERSION
     val_bpb: float | None = None
@@ -88,7 +90,8 @@ class Judge:
         self.workspace, self.spec = workspace, spec
         self.held_out = HeldOut.load(Path(spec.data_dir), spec.seq_len)
         meta = self.held_out.meta
-        self.report = Report(meta["dataset"], meta["validation_hash"], meta["validation_bytes"])
+        named = meta["dataset"], meta.get("text", ""), meta["validation_hash"], meta.get("train_hash", "")
+        self.report = Report(*named, meta["validation_bytes"])
         self.desk = Desk(Path(spec.folder))
         signal.signal(signal.SIGTERM, self._no_more)
 

@@ -5,22 +5,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from trainer import channel, sandbox
+from trainer import channel, held_out, sandbox
 from trainer.spec import ExamSpec, Spec, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
-FIXED = ("prepare.py", "corpus.py", "download.py", "sitting.py")  # of the template: data, metric, exam
+# Of the template: data, metric, exam.
+FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py")
 VISIBLE = ("train", "tokenizer.json", "meta.json")  # of prepared data; held_out is for the judge alone
 STDLIB = "stdlib"  # the data set that lies in every Python's own folder, too
 LOG_CAP_BYTES = 4_000_000
@@ -34,6 +35,12 @@ _preparing = threading.Lock()
 class LaunchError(Exception):
     """The training cannot be started; the words say why and what to do."""
 
+    cause = "data"  # what is missing of this machine
+
+
+class NoSandbox(LaunchError):
+    cause = "sandbox"
+
 
 @dataclass(frozen=True)
 class Data:
@@ -43,9 +50,11 @@ class Data:
     dataset: str = STDLIB
     vocab_size: int = 512
     seq_len: int = 256
+    folder: str = ""  # of an earlier text, below cache_dir; "": the one that prepare.py makes today
 
     def environment(self) -> dict[str, str]:
         return {
+            **({"AUTORESEARCH_DATA": self.folder} if self.folder else {}),
             "AUTORESEARCH_CACHE_DIR": str(self.cache_dir),
             "AUTORESEARCH_DATASET": self.dataset,
             "AUTORESEARCH_VOCAB": str(self.vocab_size),
@@ -82,15 +91,47 @@ def prepare(data: Data) -> Path:
 
     Raises LaunchError with prepare.py's words.
     """
-    key = (str(data.cache_dir), data.dataset, str(data.vocab_size))
+    key = (str(data.cache_dir), data.dataset, str(data.vocab_size), data.folder)
     with _preparing:
         if key not in _prepared or not _prepared[key].exists():
             if data.dataset == STDLIB and sandbox.level().name == sandbox.BUBBLEWRAP:
                 sandbox.other_pythons()  # searched for now, not when a training waits
             data.cache_dir.mkdir(parents=True, exist_ok=True)
             _ask_prepare(data)
-            _prepared[key] = Path(_ask_prepare(data, "--where").strip())
+            _prepared[key] = _where(data)
     return _prepared[key]
+
+
+def on_text(data: Data, validation_hash: str, train_hash: str = "") -> Data:
+    """The same data set with the text of these hashes, which an earlier version or another Python may have made.
+
+    Raises LaunchError where that text is gone, and what prepare.py makes today is another.
+    """
+    today = _where(data)
+    for folder in (today, *(path.parent for path in sorted(data.cache_dir.glob("*/meta.json")))):
+        if _is_text(folder, data, validation_hash, train_hash) and (folder / "held_out").exists():
+            return replace(data, folder="" if folder == today else folder.name)
+    if not _is_text(prepare(data), data, validation_hash, train_hash):
+        raise LaunchError(
+            f"This run began on a text ({validation_hash[:12]}) that is no longer in {data.cache_dir}, and what this "
+            "machine has is another: their scores cannot be compared. Put that folder back, or start a new run."
+        )
+    return data
+
+
+def _is_text(folder: Path, data: Data, validation_hash: str, train_hash: str) -> bool:
+    meta = read_json(folder / "meta.json") or {}
+    return (
+        (meta.get("dataset"), meta.get("vocab_size")) == (data.dataset, data.vocab_size)
+        and meta.get("validation_hash") == validation_hash
+        and (not train_hash or meta.get("train_hash") == train_hash)
+    )
+
+
+@functools.cache
+def _where(data: Data) -> Path:
+    """The folder that prepare.py makes of it, there or not."""
+    return Path(_ask_prepare(data, "--where").strip())
 
 
 def _ask_prepare(data: Data, *options: str) -> str:
@@ -136,7 +177,7 @@ def _level(job: Job) -> str:
         return sandbox.LIMITS
     level = sandbox.level(tuple(job.read))
     if job.sandbox == "require" and level.name != sandbox.BUBBLEWRAP:
-        raise LaunchError(f"AUTORESEARCH_SANDBOX=require, and there is no sandbox: {level.why}.")
+        raise NoSandbox(f"AUTORESEARCH_SANDBOX=require, and there is no sandbox: {level.why}.")
     return level.name
 
 
@@ -183,19 +224,8 @@ def _box(job: Job, exam: ExamSpec | None) -> sandbox.Box:
     read, hide = [str(source), *job.read, *([cuda] if os.path.isdir(cuda) else [])], []
     if data is not None:
         read += [str(data / name) for name in VISIBLE if (data / name).exists()]
-        hide = _whole_packages((read_json(data / "meta.json") or {}).get("hidden", []))
-        hide += sandbox.other_pythons() if job.data.dataset == STDLIB else []
+        hide = held_out.to_hide(read_json(data / "meta.json") or {})
     return sandbox.Box(
         read=read, write=[str(out), *([exam.folder] if exam else [])], hide=hide,
         devices=[] if job.device == "cpu" else sandbox.gpu_nodes(),
     )
-
-
-def _whole_packages(files: Sequence[str]) -> list[str]:
-    """For a file in a package of the standard library the package: a path is a mount, and 200 take a tenth of a second."""
-    top = Path(sysconfig.get_path("stdlib"))
-    paths = set()
-    for file in map(Path, files):
-        parts = file.relative_to(top).parts if file.is_relative_to(top) else ()
-        paths.add(str(file) if len(parts) < 2 or parts[0] == "__pycache__" else str(top / parts[0]))
-    return sorted(paths)

@@ -20,11 +20,12 @@ from django.utils import timezone
 
 from experiments import presence
 from experiments.loop import asking, chain, devices, judging, outage, sweeping, training, verdict
-from experiments.loop.errors import LimitReached, MergeConflict, StageError
+from experiments.loop.errors import LimitReached, MergeConflict, NotReady, StageError
 from experiments.loop.lease import heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
+from experiments.models.text import differing
 from experiments.researcher.base import Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.edits import edits_to_json
 from experiments.researcher.sameness import whole_key
@@ -48,6 +49,8 @@ def stage(experiment: Experiment) -> Iterator[None]:
         log.info("let go: %s", error)
     except StageError as error:
         _fail(experiment, error.reason, error.detail)
+    except NotReady as error:
+        _hold(experiment, error)
     except LimitReached as limit:
         _cancel(experiment, str(limit))
     except ResearcherAway as error:
@@ -76,6 +79,14 @@ def _fail(experiment: Experiment, reason: Failure, detail: str) -> None:
         experiment.fail(reason, detail, by="loop")
     except StaleState as error:
         log.info("let go: %s", error)
+
+
+def _hold(experiment: Experiment, error: NotReady) -> None:
+    try:
+        experiment.requeue(by="loop", why=str(error)[:500])
+    except StaleState as stale:
+        log.info("let go: %s", stale)
+    _pause(experiment, error.cause, str(error))
 
 
 def _cancel(experiment: Experiment, why: str) -> None:
@@ -289,7 +300,7 @@ def decide(experiment_id: int) -> bool:
             experiment.score, best.score if best else None, best_number=best.number if best else None,
             lines=experiment.lines_changed, lower_is_better=run.program.lower_is_better,
         )
-        barred, strange = _barred(experiment), ""
+        barred, strange = _barred(experiment, best), ""
         if ruling.keep and best is not None and best.score is not None and run.program.lower_is_better:
             strange = judging.implausible(
                 experiment.score, best.score, run.gains, experiment.summary.get("mfu_percent")
@@ -313,7 +324,7 @@ def decide(experiment_id: int) -> bool:
     return True
 
 
-def _barred(experiment: Experiment) -> str:
+def _barred(experiment: Experiment, best: Experiment | None) -> str:
     """Why it is never kept, whatever its score; "" where nothing bars it."""
     if experiment.kind == Kind.REPEAT:
         number = experiment.subject.number if experiment.subject else "?"
@@ -321,6 +332,8 @@ def _barred(experiment: Experiment) -> str:
     if experiment.kind == Kind.IDEA and judging.is_seed_only(experiment.diff):
         experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
         return "It changes only a seed: a lucky seed is no finding."
+    if best is not None and (texts := differing([best.exam, experiment.exam])):
+        return f"It was scored on another text than the best ({' and '.join(texts)}): they cannot be compared."
     if Badge.OVERTIME in experiment.badges:
         after = experiment.exam.get("after_seconds") or 0.0
         return f"It trained longer than the budget: its exam began after {after:.1f} s by the clock outside."

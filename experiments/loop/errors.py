@@ -11,6 +11,14 @@ class StageError(Exception):
         super().__init__(f"{reason}: {detail}")
 
 
+class NotReady(Exception):
+    """The machine cannot train yet, and no idea is to blame: the run pauses for `cause`, and the row waits in its place."""
+
+    def __init__(self, cause: str, words: str) -> None:
+        self.cause = cause  # "data" or "sandbox"
+        super().__init__(words)
+
+
 class LimitReached(Exception):
     """A limit of the run, in words: nothing more may be spent."""
 

@@ -87,7 +87,7 @@ def _rehearse(
             (source / path).write_text(text)
 
     try:
-        data = training.data_of(program)
+        data = training.data_of_run(experiment.run)
         folder = _folder()
         job = launch.Job(
             folder=folder, export=export, command=program.command, data=data, data_dir=launch.prepare(data), device="cpu",

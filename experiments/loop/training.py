@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import psutil
 from django.conf import settings
 
 from experiments.loop import devices
-from experiments.loop.errors import StageError
+from experiments.loop.errors import NotReady
 from experiments.loop.workspace import Workspace
-from experiments.models import Experiment, Program, stream
-from experiments.states import Failure, State
+from experiments.models import Experiment, Program, Run, stream
+from experiments.states import State
 from trainer import launch
 from trainer.output import LineSplitter, Point, is_whole_step, parse_step, strip_controls
 from trainer.spec import Result, is_locked, read_json
@@ -52,23 +52,23 @@ def folder_of(experiment: Experiment) -> Path:
 
 
 def start(experiment: Experiment) -> None:
-    """Lay out a fresh workspace of the experiment's commit and start its shim. Raises StageError."""
+    """Lay out a fresh workspace of the experiment's commit and start its shim. Raises NotReady."""
     try:
         process = launch.start(_job(experiment))
     except launch.LaunchError as error:
         remove(experiment)
-        raise StageError(Failure.CRASH, str(error)) from error
+        raise NotReady(error.cause, str(error)) from error
     threading.Thread(target=process.wait, daemon=True).start()  # reaped when it ends, by whoever started it
 
 
 def _job(experiment: Experiment) -> launch.Job:
-    program = experiment.run.program
+    program, data = experiment.run.program, data_of_run(experiment.run)
     return launch.Job(
         folder=folder_of(experiment),
         export=lambda source: Workspace(program.repo).export(experiment.commit, source),
         command=program.command,
-        data=data_of(program),
-        data_dir=launch.prepare(data_of(program)) if program.has_exam else None,
+        data=data,
+        data_dir=launch.prepare(data) if program.has_exam else None,
         device=experiment.device,
         device_lock=devices.lock_path(experiment.device),
         budget_seconds=program.budget_seconds,
@@ -87,6 +87,14 @@ def data_of(program: Program) -> launch.Data:
     return launch.Data(Path(settings.DATA_DIR), program.dataset, program.vocab_size, program.seq_len)
 
 
+def data_of_run(run: Run) -> launch.Data:
+    """A run goes on with the text that it began on, whatever is set since: two cannot be compared. Raises LaunchError."""
+    data, began = data_of(run.program), run.text if run.program.has_exam else None
+    if began is None:
+        return data
+    return launch.on_text(replace(data, dataset=began.dataset), began.validation_hash, began.train_hash)
+
+
 def _best_score(experiment: Experiment) -> float | None:
     """What a score must beat to be kept: only then is the secret shard scored too."""
     best = experiment.run.best
@@ -94,12 +102,18 @@ def _best_score(experiment: Experiment) -> float | None:
 
 
 def prepare_data(experiment: Experiment) -> None:
-    """Corpus and tokenizer, once per worker and data set: by the fixed prepare.py, outside the training."""
+    """Corpus and tokenizer, once per worker and data set: by the fixed prepare.py, outside the training. Raises NotReady."""
     if experiment.run.program.has_exam:
         try:
-            launch.prepare(data_of(experiment.run.program))
+            launch.prepare(data_of_run(experiment.run))
         except launch.LaunchError as error:
-            raise StageError(Failure.CRASH, str(error)) from error
+            raise NotReady(error.cause, str(error)) from error
+
+
+def _report(folder: Path) -> dict[str, Any] | None:
+    """The judge's, and whether the text was an earlier one than a new run would get."""
+    report, spec = read_json(folder / "exam.json"), read_json(folder / "spec.json") or {}
+    return report and {**report, "earlier_text": "AUTORESEARCH_DATA" in spec.get("env", {})}
 
 
 def stop(experiment: Experiment) -> None:
@@ -164,7 +178,7 @@ def follow(experiment: Experiment, is_stopping: Callable[[], bool]) -> Outcome |
         result = read_json(folder / "result.json")
         follower.poll(last=result is not None)
         if result is not None:
-            return Outcome(Result(**result), follower.text(), read_json(folder / "exam.json"))
+            return Outcome(Result(**result), follower.text(), _report(folder))
         if not alive and time.monotonic() - began > SHIM_START_SECONDS:
             raise ShimLost
         if not alive and (folder / "state.json").exists() and not is_locked(folder / "lock"):

@@ -11,6 +11,7 @@ from django.utils import timezone
 from experiments import events
 from experiments.models.move import Move
 from experiments.models.program import Program
+from experiments.models.text import Text
 from experiments.states import LIVE, Kind, Mode, Outage, RunState, StaleState, State, StateError, check_run_move
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ class Run(models.Model):
         exam = self.experiments.filter(kind=Kind.BASELINE, state=State.KEPT).values_list("exam", flat=True).first()
         after = (exam or {}).get("after_seconds")
         return None if after is None else max(0.0, float(after) - self.program.budget_seconds)
+
+    @property
+    def text(self) -> Text | None:
+        """What its first exam was about; None before that, and where scores are its own."""
+        exam = self.experiments.exclude(exam={}).order_by("number").values_list("exam", flat=True).first()
+        return Text.of(exam or {})
 
     @property
     def gains(self) -> list[float]:

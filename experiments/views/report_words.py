@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
+from experiments.models import Run
+from experiments.models.text import Text
 from experiments.report import Report
 from experiments.report_rows import Row
 from experiments.states import Badge, RunState, State
@@ -169,6 +171,16 @@ def _of_failures(report: Report, run_url: str) -> list[Step]:
             text = f"{failed.count} of {done} failed with “{word}”: say in program.md what to avoid."
             steps.append(Step(text, reverse("program", args=[report.run.program_id]), "Open program.md"))
     return steps
+
+
+def text(run: Run) -> str:
+    """What its scores are about."""
+    last = run.experiments.exclude(exam={}).order_by("-number").values_list("exam", flat=True).first() or {}
+    scored = Text.of(last)
+    words = f"Scored on {scored}." if scored else ""
+    if scored and last.get("earlier_text"):
+        words += " New runs are scored on another text: their numbers cannot be compared with these."
+    return words
 
 
 def standing(report: Report) -> str:

@@ -17,6 +17,7 @@ from experiments.activity import activity
 from experiments.forms import OUTAGES, IdeaForm, LimitsForm, NoteForm
 from experiments.models import Run
 from experiments.models.idea import RESEARCHER
+from experiments.models.text import Text
 from experiments.results import results_tsv
 from experiments.states import LIVE, Mode, RunState, State
 from experiments.table import table
@@ -24,6 +25,7 @@ from experiments.templatetags.texts import line
 from experiments.tiles import tiles
 
 _ASKS = {State.REVIEWING, State.CONFIRMING}
+_MENDABLE = {"data", "sandbox", "disk_full", "baseline_failed"}  # of this machine: what a run waits for after a pause
 _FINISHED_FIRST = {State.TRAINING, State.EVALUATING}  # before a pause takes hold
 
 
@@ -66,11 +68,14 @@ def _head(run: Run) -> dict[str, Any]:
     modes = [(mode.value, mode.value.replace("_", " ").capitalize(), words.MODES[mode]) for mode in Mode]
     limited = run.state != RunState.ACTIVE and run.limit_reached() is not None
     finishing = run.experiments.filter(state__in=_FINISHED_FIRST) if run.state == RunState.PAUSED else []
-    last = run.experiments.exclude(sandbox="").order_by("-trained_at").values_list("sandbox", flat=True).first()
+    trained = run.experiments.exclude(sandbox="").order_by("-trained_at").values_list("sandbox", "exam").first()
+    sandbox, exam = trained or ("", {})
     rows = run.experiments.filter(state__in=[State.KEPT, *_ASKS]).order_by("number").values_list("number", "state")
     waiting = [number for number, state in rows if state in _ASKS]
     return {
-        "modes": modes, "limited": limited, "finishing": finishing, "unsealed": last == "limits", "outages": OUTAGES,
+        "modes": modes, "limited": limited, "finishing": finishing, "unsealed": sandbox == "limits", "outages": OUTAGES,
+        "earlier_text": Text.of(exam) if exam.get("earlier_text") else None,
+        "try_again": run.state == RunState.PAUSED and run.reason in _MENDABLE,
         "waiting": waiting, "has_best": len(rows) > len(waiting),
     }  # fmt: skip
 

@@ -36,7 +36,7 @@ def test_the_recipe_is_corrected_in_place_and_saved(opened: Page):
     recipe.get_by_label("Data", exact=True).fill("the web")
     recipe.get_by_role("button", name="Save recipe").click()
     expect(recipe).to_contain_text("../secrets.py leads out of the repository.")
-    expect(recipe).to_contain_text("Enter stdlib, tinystories, climbmix, or a folder's whole path")
+    expect(recipe).to_contain_text("Enter stdlib, torch, tinystories, climbmix, or a folder's whole path")
     expect(recipe.get_by_label("Data", exact=True)).to_have_value("the web")
     assert opened.evaluate("document.querySelector('#recipe').getBoundingClientRect().top < innerHeight")
     recipe.get_by_label("Files that may be edited").fill("train.py")

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.test import Client
+from django.urls import reverse
 
 from experiments.loop import actions, engine
 from experiments.models import Program, Run
-from experiments.states import Badge, Failure, State
+from experiments.states import Badge, Failure, RunState, State
 from tests.conftest import Loop
+from tests.factories import make_experiment
+from trainer import launch
 
 CHEATS = Path(__file__).resolve().parents[1] / "scripts" / "cheats"
 BIGRAM = (CHEATS / "bigram.py").read_text()
@@ -126,3 +130,81 @@ def test_a_broken_edit_is_rehearsed_in_the_sandbox_and_never_trains(  # type: ig
     baseline = run.experiments.get(number=0)
     assert baseline.preflight["ok"] is True and baseline.preflight["stage"] == "end", baseline.preflight
     assert not list(Path(settings.PREFLIGHT_DIR).glob("*/*"))
+
+
+# The text that a run began on
+
+
+@pytest.fixture
+def own_data(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # type: ignore[no-untyped-def]
+    """Prepared data of this test alone, as after a start: nothing is remembered."""
+    settings.DATA_DIR = tmp_path / "data"
+    monkeypatch.setattr(launch, "_prepared", {})
+    return tmp_path / "data"
+
+
+def test_a_run_goes_on_with_the_text_it_began_on_and_says_so(  # type: ignore[no-untyped-def]
+    own_data: Path, run: Run, loop: Loop, answers, monkeypatch, signed_in: Client
+) -> None:
+    baseline = run.experiments.get(number=0)
+    assert baseline.exam["earlier_text"] is False
+    made = next(own_data.glob("stdlib-*"))
+    made.rename(own_data / "stdlib-3.9.0-vocab512-v3")  # as an earlier version or another Python has left it
+    monkeypatch.setattr(launch, "_prepared", {})
+    tried = second(run, loop, answers, HONEST + "AGAIN = 1\n")
+    assert tried.state in {State.KEPT, State.DISCARDED}, tried.detail
+    assert tried.exam["earlier_text"] is True
+    assert tried.exam["validation_hash"] == baseline.exam["validation_hash"]
+    assert [path.parent.name for path in own_data.glob("*/meta.json")] == ["stdlib-3.9.0-vocab512-v3"]
+    page = signed_in.get(reverse("run", args=[run.pk])).content.decode()
+    assert "goes on with the text that it began on" in page and "stdlib/1 (85e0e9f2de6b)" in page
+    report = signed_in.get(reverse("report", args=[run.pk])).content.decode()
+    assert "Scored on stdlib/1 (85e0e9f2de6b). New runs are scored on another text" in report
+
+
+def test_a_changed_data_set_holds_for_the_next_run(own_data: Path, run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    Program.objects.update(dataset="folder:/nowhere")
+    run.program.refresh_from_db()
+    assert second(run, loop, answers, HONEST + "AGAIN = 1\n").score is not None
+    assert actions.start_run(run.program, "next", by="ada").text is None
+
+
+def test_where_that_text_is_gone_the_run_pauses_and_the_idea_waits(  # type: ignore[no-untyped-def]
+    own_data: Path, run: Run, loop: Loop, answers, signed_in: Client
+) -> None:
+    baseline = run.experiments.get(number=0)
+    type(baseline).objects.filter(pk=baseline.pk).update(exam={**baseline.exam, "validation_hash": "0ld"})
+    answers(idea(HONEST + "AGAIN = 1\n"))
+    loop.until(run, lambda: run.state == RunState.PAUSED)
+    waiting = run.experiments.get(number=1)
+    assert (run.reason, waiting.state, waiting.score) == ("data", State.READY, None)
+    assert "began on a text (0ld) that is no longer in" in run.detail
+    page = signed_in.get(reverse("run", args=[run.pk])).content.decode()
+    assert "the data cannot be prepared" in page and ">Try again</button>" in page
+
+
+def test_data_that_cannot_be_prepared_pause_the_run_until_somebody_tries_again(  # type: ignore[no-untyped-def]
+    own_data: Path, program: Program, bigram: None, loop: Loop, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts"
+    Program.objects.update(dataset=f"folder:{texts}")
+    run = actions.start_run(program, "night", by="ada")
+    loop.until(run, lambda: run.state == RunState.PAUSED)
+    baseline = run.experiments.get()
+    assert (run.reason, baseline.state) == ("data", State.READY)
+    assert f"names {texts}, which is not a folder" in run.detail
+    texts.mkdir()
+    (texts / "a.txt").write_text("".join(f"line {number} of a long text\n" for number in range(60_000)))
+    run.resume(by="ada")
+    assert loop.finish(run, 1)[0].state == State.KEPT
+
+
+def test_a_score_on_another_text_is_never_kept(run: Run, loop: Loop) -> None:
+    best = run.experiments.get(number=0)
+    best.exam = {**best.exam, "validation_hash": "another", "text": ""}
+    best.save()
+    ours = {**best.exam, "validation_hash": "this"}
+    made = make_experiment(run, State.EVALUATING, 0.5, number=1, exam=ours, commit=best.commit)
+    engine.decide(made.pk)
+    made.refresh_from_db()
+    assert made.state == State.DISCARDED and "scored on another text than the best" in made.detail

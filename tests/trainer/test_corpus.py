@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -40,54 +38,6 @@ def damage(path: Path, group: int = 0) -> None:
     data = bytearray(path.read_bytes())
     data[start : start + 300] = os.urandom(300)
     path.write_bytes(data)
-
-
-# stdlib
-
-
-@pytest.fixture(scope="module")
-def stdlib() -> Any:
-    return corpus.load("stdlib", Path("unused"), 128 * 1024)
-
-
-def test_the_standard_library_has_exactly_the_bytes_asked_for(stdlib: Any) -> None:
-    for side in (stdlib.validation, stdlib.secret):
-        assert 128 * 1024 - 4 < corpus.bytes_of(side) <= 128 * 1024
-    assert set(stdlib.validation).isdisjoint(stdlib.secret)
-    assert list(stdlib.train()) == list(stdlib.train())
-
-
-def test_no_held_out_text_of_the_standard_library_is_trained_on(stdlib: Any) -> None:
-    trained = set(stdlib.train())
-    shared = [piece for piece in (*stdlib.validation, *stdlib.secret) if piece in trained]
-    assert not [piece for piece in shared if len(piece) > 100]  # a license, or an empty __main__
-
-
-def test_what_is_held_out_can_be_hidden_with_its_bytecode(stdlib: Any) -> None:
-    hidden = [Path(path) for path in stdlib.hidden]
-    assert all(path.is_absolute() and path.is_file() for path in hidden)
-    texts = [path.read_text(errors="ignore") for path in hidden if path.suffix == ".py"]
-    assert all(any(piece in text for text in texts) for piece in stdlib.validation + stdlib.secret)
-    compiled = {path for source in hidden for path in corpus.compiled(source) if source.suffix == ".py"}
-    assert compiled <= set(hidden)
-
-
-def test_no_training_imports_what_is_hidden(stdlib: Any) -> None:
-    code = (
-        "import sys, torch, numpy, tiktoken, pyarrow.parquet, torch.utils.data, torch._dynamo, torch._inductor.compile_fx\n"
-        "print('\\n'.join(str(getattr(module, '__file__', '')) for module in list(sys.modules.values())))"
-    )
-    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
-    assert len(imported) > 1000
-    assert set(imported).isdisjoint(stdlib.hidden)
-
-
-def test_pieces_are_short_and_lose_nothing() -> None:
-    document = "a = 1\n" * 500 + "x" * 2000 + "\nend\n"
-    pieces = corpus.cut(document)
-    assert "".join(pieces) == document
-    assert max(map(len, pieces)) == corpus.PIECE_CHARS
-    assert pieces[0].endswith("\n")
 
 
 def test_bytes_are_taken_at_whole_characters() -> None:

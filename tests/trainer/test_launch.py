@@ -153,3 +153,57 @@ def test_data_are_prepared_once_for_each_data_set(tmp_path, monkeypatch):
 
 def test_our_interpreter_is_the_trainings(tmp_path):
     assert run(make_job(tmp_path / "w", "import sys; print(sys.executable)"))[1] == f"{sys.executable}\n"
+
+
+# A run goes on with its text
+
+
+def prepared(cache: Path, name: str, **meta) -> Path:
+    (cache / name / "held_out").mkdir(parents=True)
+    known = {"dataset": "stdlib", "vocab_size": 512, "validation_hash": "old", "train_hash": "t1", **meta}
+    (cache / name / "meta.json").write_text(json.dumps(known))
+    return cache / name
+
+
+@pytest.fixture
+def today(tmp_path, monkeypatch) -> Path:
+    """What prepare.py would make today, which is another text."""
+    folder = tmp_path / "cache" / "stdlib-3.13.0-vocab512-v4"
+    monkeypatch.setattr(launch, "_where", lambda data: folder)
+    monkeypatch.setattr(launch, "prepare", lambda data: prepared(tmp_path / "cache", folder.name, validation_hash="new"))
+    return folder
+
+
+def test_the_folder_of_the_text_that_a_run_began_on_is_found(tmp_path, today):
+    data = Data(tmp_path / "cache")
+    prepared(tmp_path / "cache", "stdlib-3.11.7-vocab2048-v3", vocab_size=2048)
+    prepared(tmp_path / "cache", "tinystories-vocab512-v3", dataset="tinystories")
+    prepared(tmp_path / "cache", "stdlib-3.11.7-vocab512-v3")
+    found = launch.on_text(data, "old")
+    assert found.folder == "stdlib-3.11.7-vocab512-v3"
+    assert found.environment()["AUTORESEARCH_DATA"] == "stdlib-3.11.7-vocab512-v3"
+
+
+def test_an_upgraded_python_keeps_the_training_text_too(tmp_path, today):
+    prepared(tmp_path / "cache", "stdlib-3.11.7-vocab512-v4", train_hash="t1")
+    prepared(tmp_path / "cache", "stdlib-3.11.8-vocab512-v4", train_hash="t2")
+    found = [launch.on_text(Data(tmp_path / "cache"), "old", train).folder for train in ("t2", "t1")]
+    assert found == ["stdlib-3.11.8-vocab512-v4", "stdlib-3.11.7-vocab512-v4"]
+
+
+def test_todays_text_is_named_by_no_folder(tmp_path, today):
+    prepared(tmp_path / "cache", today.name, validation_hash="new")
+    prepared(tmp_path / "cache", "stdlib-3.12.1-vocab512-v4", validation_hash="new")
+    found = launch.on_text(Data(tmp_path / "cache"), "new")
+    assert found.folder == "" and "AUTORESEARCH_DATA" not in found.environment()
+
+
+def test_it_is_prepared_where_it_is_missing_and_the_same(tmp_path, today):
+    assert launch.on_text(Data(tmp_path / "cache"), "new").folder == ""
+
+
+def test_a_text_that_is_gone_is_said_and_nothing_is_scored_on_another(tmp_path, today):
+    half = prepared(tmp_path / "cache", "stdlib-3.11.7-vocab512-v3")
+    (half / "held_out").rmdir()
+    with pytest.raises(LaunchError, match=r"began on a text \(old\) that is no longer in .*/cache.*Put that folder"):
+        launch.on_text(Data(tmp_path / "cache"), "old")

@@ -57,7 +57,7 @@ def test_two_at_once_leave_one_complete_folder(prepare: ModuleType, cache_dir: P
 
 def test_meta_tells_what_is_there(prepare: ModuleType, tokenizer: Any) -> None:
     meta = json.loads((prepare.DATA_DIR / "meta.json").read_text())
-    assert (meta["dataset"], meta["version"], meta["vocab_size"]) == ("stdlib", 3, 512)
+    assert (meta["dataset"], meta["text"], meta["version"], meta["vocab_size"]) == ("stdlib", "stdlib/1", 4, 512)
     bos = tokenizer.get_bos_token_id()
     for name, files in (("train", "train/*"), ("validation", "held_out/val.bin"), ("secret", "held_out/secret.bin")):
         tokens = np.concatenate([np.fromfile(path, np.uint16) for path in sorted(prepare.DATA_DIR.glob(files))])
@@ -68,8 +68,8 @@ def test_meta_tells_what_is_there(prepare: ModuleType, tokenizer: Any) -> None:
         assert sum(map(len, texts)) == meta[f"{name}_bytes"]
         digest = hashlib.sha256(b"".join(len(text).to_bytes(8, "little") + text for text in texts))
         assert digest.hexdigest() == meta[f"{name}_hash"]
-    assert meta["validation_bytes"] == meta["secret_bytes"] == 128 * 1024
-    assert meta["hidden"]
+    assert meta["validation_bytes"] == 128 * 1024 < meta["secret_bytes"]
+    assert "{stdlib}/xmlrpc" in meta["hidden"]
 
 
 def test_the_validation_text_is_the_same_for_every_vocabulary(prepare: ModuleType, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_validation_set_shorter_than_a_row_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("DATASET", "imagenet", "there is no data set 'imagenet'. Take one of stdlib, tinystories, climbmix, folder:PATH"),
+        ("DATASET", "imagenet", "there is no data set 'imagenet'. Take one of stdlib, torch, tinystories, climbmix, folder"),
         ("DATASET", "folder", "there is no data set 'folder'"),
         ("DATASET", "folder:", "there is no data set 'folder:'"),
         ("DATASET", "stdlib:x", "there is no data set 'stdlib:x'"),
@@ -195,12 +195,22 @@ def test_a_budget_is_a_number_of_seconds(tmp_path: Path, text: str, value: float
     assert isinstance(module.TIME_BUDGET, type(value))
 
 
-@pytest.mark.parametrize("dataset", ["stdlib", "tinystories", "climbmix", "folder:/data"])
+@pytest.mark.parametrize("dataset", ["stdlib", "torch", "tinystories", "climbmix", "folder:/data"])
 def test_each_data_set_has_its_defaults(tmp_path: Path, dataset: str) -> None:
     module = load_template("prepare", {"AUTORESEARCH_CACHE_DIR": str(tmp_path), "AUTORESEARCH_DATASET": dataset})
-    expected = {"stdlib": (512, 256), "tinystories": (2048, 512), "climbmix": (8192, 2048), "folder:/data": (2048, 512)}
+    expected = {
+        "stdlib": (512, 256), "torch": (512, 256), "tinystories": (2048, 512), "climbmix": (8192, 2048),
+        "folder:/data": (2048, 512),
+    }  # fmt: skip
     assert expected[dataset] == (module.VOCAB_SIZE, module.MAX_SEQ_LEN)
-    assert module.DATA_DIR.name.endswith(f"-vocab{module.VOCAB_SIZE}-v3")
+    version = 4 if dataset in ("stdlib", "torch") else 3
+    assert module.DATA_DIR.name.endswith(f"-vocab{module.VOCAB_SIZE}-v{version}")
+
+
+def test_an_earlier_text_is_found_by_its_folder_and_never_made(tmp_path: Path) -> None:
+    done = call(tmp_path, AUTORESEARCH_DATA="stdlib-3.11.7-vocab512-v3")
+    assert done.returncode == 1 and "Put that folder back, or start a new run" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gpu_that_was_given_but_is_not_seen_is_no_silent_cpu(prepare: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

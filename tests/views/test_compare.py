@@ -46,6 +46,19 @@ def test_the_best_of_a_row_is_marked_in_its_direction(signed_in, run):
     assert "−0.100000" in rows["to the first, #1"] and "+0.100000" in rows["to the best, #2"]
 
 
+def test_scores_of_different_texts_are_shown_and_never_compared(signed_in, run):
+    exams = [{"dataset": "stdlib", "text": text, "validation_hash": text or "0ld"} for text in ("", "stdlib/1")]
+    a, b = (tried(run, number, 1.5 - number / 10, exam=exam) for number, exam in enumerate(exams))
+    page = signed_in.get(f"{URL}?e={a.pk},{b.pk}").text
+    rows = rows_of(page)
+    assert "1.500000" in rows["val_bpb"] and "1.400000" in rows["val_bpb"] and "★" not in rows["val_bpb"]
+    assert not [label for label in rows if label.startswith("to the ")]
+    assert "scored on different texts: stdlib (0ld), stdlib/1 (stdlib/1)" in page
+    assert "stdlib/1 (stdlib/1)" in rows["Text"]
+    alike = tried(run, 3, 1.3, exam=exams[1])
+    assert "★" in rows_of(signed_in.get(f"{URL}?e={b.pk},{alike.pk}").text)["val_bpb"]
+
+
 def test_only_differences_leaves_out_what_is_equal(signed_in, run):
     a, b = tried(run, 1, 1.5, summary={"depth": 4}), tried(run, 2, 1.4, summary={"depth": 4})
     assert "Depth" in rows_of(signed_in.get(f"{URL}?e={a.pk},{b.pk}").text)

@@ -177,5 +177,5 @@ def test_reports_need_a_sign_in_and_a_run(client, signed_in):
 def test_queries_do_not_grow_with_experiments(signed_in, django_assert_max_num_queries):
     run = make_run()
     night(run, keeps=8, discards=20)
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         html(signed_in, run)

@@ -4,27 +4,13 @@
 that never changes, so that every machine with the same sources has the same split.
 """
 
-import hashlib
-import importlib.util
 import itertools
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PIECE_CHARS = 800  # stdlib: a document is cut at line ends into pieces of at most so many characters
-
-# stdlib: tests, what is not the standard library, and large generated tables that teach nothing about code
-SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "pydoc_data"}
-# stdlib: what may be held out, because no training imports it: the sandbox covers these files, for the text that is
-# scored would else lie in Python's own installation.
-APART = {
-    "aifc", "asynchat", "asyncore", "cgi", "cgitb", "chunk", "crypt", "curses", "dbm", "filecmp", "ftplib", "idlelib",
-    "imaplib", "imghdr", "lib2to3", "mailbox", "mailcap", "modulefinder", "msilib", "netrc", "nntplib", "pipes", "poplib",
-    "pty", "pyclbr", "rlcompleter", "sched", "shelve", "smtpd", "smtplib", "sndhdr", "sunau", "tabnanny", "telnetlib",
-    "tkinter", "turtle", "turtledemo", "uu", "wave", "webbrowser", "wsgiref", "xdrlib", "xmlrpc", "zipapp",
-}  # fmt: skip
-APART_ONE_IN = 4  # of those files, one in so many is held out
+import sources
+from sources import cut, text_hash
 
 # climbmix: the upstream's shards, of about 100 MB each; the last one is for validation
 CLIMBMIX = "https://huggingface.co/datasets/karpathy/climbmix-400b-shuffle/resolve/main/shard_{:05d}.parquet"
@@ -41,12 +27,13 @@ BINARY_SHARE = 0.02  # of such characters, in what is not UTF-8
 
 @dataclass(frozen=True)
 class Texts:
-    """train() gives the training documents anew at each call; validation and secret hold exactly the bytes asked for."""
+    """train() gives the training documents anew at each call; validation has the bytes asked for, secret at least these."""
 
     train: Callable[[], Iterable[str]]
     validation: list[str]
     secret: list[str]
-    hidden: list[str] = field(default_factory=list)  # files whose text is held out, to be covered in the sandbox
+    hidden: list[str] = field(default_factory=list)  # what is to be covered in the sandbox: paths, {stdlib}/… or {torch}/…
+    name: str = ""  # of the text, where the data set's does not say all
 
 
 class Damaged(Exception):
@@ -58,26 +45,9 @@ def load(dataset: str, cache_dir: Path, eval_bytes: int) -> Texts:
     name, _, path = dataset.partition(":")
     if name == "folder":
         return load_folder(Path(path).expanduser().absolute(), eval_bytes)
-    if name == "stdlib":
-        return load_stdlib(eval_bytes)
+    if name in ("stdlib", "torch"):
+        return {"stdlib": load_stdlib, "torch": load_torch}[name](eval_bytes)
     return {"climbmix": load_climbmix, "tinystories": load_tinystories}[name](cache_dir / "downloads" / name, eval_bytes)
-
-
-def text_hash(text: str) -> int:
-    """A number that orders and splits texts the same way on every machine."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def cut(document: str, limit: int = PIECE_CHARS) -> list[str]:
-    """Consecutive pieces of at most limit characters, cut at line ends; a longer line is cut where it must be."""
-    pieces = [""]
-    for line in document.splitlines(keepends=True):
-        for start in range(0, len(line), limit):
-            part = line[start : start + limit]
-            if len(pieces[-1]) + len(part) > limit:
-                pieces.append("")
-            pieces[-1] += part
-    return [piece for piece in pieces if piece.strip()]
 
 
 def bytes_of(pieces: Iterable[str]) -> int:
@@ -97,43 +67,35 @@ def take_bytes(pieces: Iterable[str], size: int) -> list[str]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# stdlib
+# stdlib and torch
 
 
 def load_stdlib(eval_bytes: int) -> Texts:
-    """The sources of Python's standard library."""
-    root = Path(sysconfig.get_path("stdlib"))
-    train: list[str] = []
-    held: list[tuple[Path, list[str]]] = []
-    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
-        parts = path.relative_to(root).parts
-        if not SKIPPED_FOLDERS.isdisjoint(parts):
-            continue
-        document = path.read_bytes().decode("utf-8", errors="ignore").replace("\r\n", "\n")
-        if parts[0].removesuffix(".py") in APART and text_hash(document) % APART_ONE_IN == 0:
-            held.append((path, cut(document)))
-        else:
-            train.extend(cut(document))
-    if sum(map(len, train)) < 1_000_000:
-        raise SystemExit(f"prepare: the standard library's sources are not installed under {root}.")
-    sides: tuple[list[str], list[str]] = ([], [])
-    for _, pieces in held:  # whole files to either side
-        sides[text_hash("".join(pieces)) // APART_ONE_IN % 2].extend(pieces)
-    validation, secret = (take_bytes(sorted(side, key=text_hash), eval_bytes) for side in sides)
-    for name, side in (("validation", validation), ("secret", secret)):
-        if bytes_of(side) < eval_bytes - 4:
-            raise SystemExit(
-                f"prepare: this Python's standard library gives {bytes_of(side):,} bytes of {name} text, {eval_bytes:,} are "
-                "needed. Is it a full installation (idlelib, tkinter, lib2to3)? Or take AUTORESEARCH_DATASET=folder:PATH."
-            )
-    hidden = [str(file) for path, _ in held for file in (path, *compiled(path))]
-    return Texts(lambda: sorted(train, key=text_hash), validation, secret, hidden)
+    """The sources of Python's standard library; where they do not do, torch's, which are installed for certain."""
+    try:
+        return of_sources(sources.standard_library(), eval_bytes)
+    except sources.TooLittle as error:
+        print(f"Data: {error}; torch's own sources are taken instead", flush=True)
+        return load_torch(eval_bytes)
 
 
-def compiled(path: Path) -> list[Path]:
-    """The bytecode that Python has stored of a source: it holds every name and string of it."""
-    folder = Path(importlib.util.cache_from_source(str(path))).parent
-    return sorted(folder.glob(f"{path.stem}.*.pyc"))
+def load_torch(eval_bytes: int) -> Texts:
+    """The sources of the torch that trains."""
+    try:
+        return of_sources(sources.torch_sources(), eval_bytes)
+    except sources.TooLittle as error:
+        raise SystemExit(f"prepare: {error}. {NO_SOURCES}") from None
+
+
+NO_SOURCES = "Install a Python with its sources (your system's, uv's), or take AUTORESEARCH_DATASET=folder:PATH."
+
+
+def of_sources(found: sources.Sources, eval_bytes: int) -> Texts:
+    """Validation text of exactly so many bytes, and all of the secret one. Raises TooLittle."""
+    for side in ("validation", "secret"):
+        if (size := bytes_of(getattr(found, side))) < eval_bytes:
+            raise sources.TooLittle(f"{found.name} gives {size:,} bytes of {side} text, {eval_bytes:,} are needed")
+    return Texts(lambda: found.train, take_bytes(found.validation, eval_bytes), found.secret, found.hidden, found.name)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
     python prepare.py            # prepares the data set once; later calls return at once
     python prepare.py --check    # only says what is there; --where: only the folder
 
-AUTORESEARCH_DATASET names the data set: stdlib (default: Python's own sources, offline), tinystories, climbmix, or
-folder:PATH. Prepared data lie in AUTORESEARCH_CACHE_DIR (default ~/.cache/autoresearch): see `prepare`.
+AUTORESEARCH_DATASET names the data set: stdlib (default: Python's own sources, offline), torch (its sources, offline),
+tinystories, climbmix, or folder:PATH. Prepared data lie in AUTORESEARCH_CACHE_DIR (default ~/.cache/autoresearch): see
+`prepare`.
 torch, numpy and tiktoken are imported where they are used: a call that finds everything prepared needs none of them.
 """
 
@@ -35,17 +36,18 @@ SPECIAL_TOKENS = ("<|bos|>", "<|reserved_1|>", "<|reserved_2|>", "<|reserved_3|>
 class DataSet(NamedTuple):
     vocab_size: int  # tokens, the special ones included
     seq_len: int  # tokens of context
-    eval_bytes: int  # of validation text, at most; a secret part of the same size lies beside it
+    eval_bytes: int  # of validation text, at most; a secret part at least as large lies beside it
     pattern: str  # splits the text into words, which tokens do not cross
+    version: int  # raise it whenever the prepared data would come out different
 
 
 DATASETS = {
-    "stdlib": DataSet(512, 256, 128 * 2**10, CODE),
-    "tinystories": DataSet(2048, 512, 2**20, PROSE),
-    "climbmix": DataSet(8192, 2048, 4 * 2**20, PROSE),
-    "folder": DataSet(2048, 512, 2**19, PROSE),
+    "stdlib": DataSet(512, 256, 128 * 2**10, CODE, 4),
+    "torch": DataSet(512, 256, 128 * 2**10, CODE, 4),
+    "tinystories": DataSet(2048, 512, 2**20, PROSE, 3),
+    "climbmix": DataSet(8192, 2048, 4 * 2**20, PROSE, 3),
+    "folder": DataSet(2048, 512, 2**19, PROSE, 3),
 }
-DATA_VERSION = 3  # raise it whenever the prepared data would come out different
 SHARD_TOKENS = 2**25
 TOKENIZER_CHARS, DOCUMENT_CHARS = 200_000_000, 10_000  # what the tokenizer learns from at most, in all and of one document
 
@@ -77,13 +79,19 @@ FILES = ("meta.json", "tokenizer.json", "train", "held_out/val.bin", "held_out/s
 
 
 def slug(name: str, path: str) -> str:
-    """The data set's name as part of a folder's: the sources of each Python differ, and so do folders."""
+    """The data set's name as part of a folder's: the sources of each Python and torch differ, and so do folders."""
     if name == "folder":
         return f"folder-{hashlib.sha256(str(Path(path).expanduser().absolute()).encode()).hexdigest()[:12]}"
+    if name == "torch":
+        from sources import torch_version
+
+        return f"torch-{torch_version()}"
     return f"stdlib-{platform.python_version()}" if name == "stdlib" else name
 
 
-DATA_DIR = CACHE_DIR / f"{slug(_name, _path)}-vocab{VOCAB_SIZE}-v{DATA_VERSION}"
+# Given is only the folder of an earlier text, by who goes on with a run that began on it.
+_folder = os.environ.get("AUTORESEARCH_DATA") or f"{slug(_name, _path)}-vocab{VOCAB_SIZE}-v{DATASETS[_name].version}"
+DATA_DIR = CACHE_DIR / _folder
 TOKEN_TYPE = "uint16" if VOCAB_SIZE <= 2**16 else "uint32"
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -104,6 +112,8 @@ def prepare() -> None:
     validation text and the secret one, as tokens.
     """
     if not is_prepared():
+        if "AUTORESEARCH_DATA" in os.environ:  # of another version or Python: this one would make another text
+            raise SystemExit(f"prepare: the text of {DATA_DIR} is gone. Put that folder back, or start a new run.")
         import corpus
         import download
 
@@ -126,7 +136,8 @@ def make(texts) -> None:
         train_tokenizer(texts.train(), made / "tokenizer.json")
         tokenizer = Tokenizer.from_directory(made)
         print(f"Tokenizer: {tokenizer.get_vocab_size()} tokens, after {time.perf_counter() - started:.1f}s", flush=True)
-        meta = {"dataset": DATASET, "version": DATA_VERSION, "vocab_size": tokenizer.get_vocab_size()}
+        meta = {"dataset": DATASET, "text": texts.name or DATASET, "version": DATASETS[_name].version,
+                "vocab_size": tokenizer.get_vocab_size()}  # fmt: skip
         for name, folder, file, documents in (
             ("validation", "held_out", "val.bin", texts.validation),
             ("secret", "held_out", "secret.bin", texts.secret),
@@ -212,6 +223,7 @@ def check() -> bool:
         print(f"Missing: {', '.join(missing)}. Run `python prepare.py`.")
         return False
     meta = json.loads((DATA_DIR / "meta.json").read_text())
+    print(f"Text: {meta.get('text', DATASET)}")
     for name in ("train", "validation", "secret"):
         print(f"{name}: {meta[f'{name}_tokens']:,} tokens, {meta[f'{name}_bytes']:,} bytes, {meta[f'{name}_hash'][:12]}")
     there = sum(path.stat().st_size for path in (DATA_DIR / "train").iterdir()) * 8 // int(TOKEN_TYPE[4:])

@@ -25,6 +25,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from experiments.loop import devices, training
 from experiments.loop.judging import Judged, judge
 from experiments.management.progress import Progress
+from experiments.models.text import Text
 from trainer import launch, presets
 from trainer.output import Summary, parse_summary, strip_controls
 from trainer.spec import Result, is_locked, read_json, try_lock
@@ -52,7 +53,7 @@ class Command(BaseCommand):
         parser.add_argument("--tokens", type=positive, help="train on so many tokens instead: no noise of the clock")
         parser.add_argument("--seed", type=int, default=42)
         parser.add_argument("--file", type=Path, help="a train.py of your own; default: the preset's")
-        parser.add_argument("--dataset", help="stdlib, tinystories, climbmix or folder:PATH; default: the preset's")
+        parser.add_argument("--dataset", help="stdlib, torch, tinystories, climbmix or folder:PATH; default: the preset's")
         parser.add_argument("--vocab", type=positive, help="default: the preset's")
         parser.add_argument("--no-sandbox", action="store_true", help="limits only: the code can read what you can read")
 
@@ -142,6 +143,7 @@ class Command(BaseCommand):
     def _report(self, judged: Judged, result: Result, summary: Summary | None, report: dict[str, Any]) -> None:
         badges = ", ".join(judged.badges)
         self._say(f"val_bpb {judged.score:.6f}  {badges}: by the judge ({report['version']}, {report['bytes']:,} bytes)")
+        self._say(f"text: {Text.of(report)}")
         trained = summary.training_seconds if summary else None
         before = result.exam_after_seconds
         startup = before - trained if before is not None and trained is not None else None
