@@ -1,6 +1,7 @@
 """What `manage.py doctor` looks at: small checks, each with the next step. None imports torch, none waits without end.
 
-They look only: nothing is prepared, migrated or started that stays.
+The last one trains for two seconds: what has trained needs no guessing. Data that this machine has are prepared for it;
+nothing is downloaded or migrated, and nothing is started that stays.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from experiments.loop import devices, training
+from experiments.loop import alone, devices, training
 from experiments.management.processes import redis_command
 from experiments.models import Program
 from experiments.researcher import keys
 from trainer import channel, launch, presets, sandbox
-from trainer.spec import ExamSpec, read_json, write_json
+from trainer.spec import ExamSpec, is_locked, read_json, write_json
 
 OK, COULD_BE_BETTER, BROKEN = "✓", "!", "✗"
 SECONDS = 60  # for a process that a check starts
 CONNECT_SECONDS = 10
+TRAINING_SECONDS = 2.0
+DOWNLOADED = {"tinystories", "climbmix"}
 LOW_DISK_GB = 5.0
 GIT = (2, 38)  # `merge-tree --write-tree`, by which a commit in the middle is reverted
 REPORT = "Please report this with the whole line."
@@ -79,6 +82,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:300]
 
 
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return ((done.stdout + done.stderr).strip().splitlines() or ["it ended without a word"])[-1]
+
+
 def _run(command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, env={**os.environ, **env}, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
@@ -88,8 +95,8 @@ def _run(command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
 def python_and_torch() -> Iterator[Check]:
     done = _run([sys.executable, "-c", ASK_TORCH])
     if done.returncode:
-        words = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        yield Check("torch", BROKEN, _one_line(f"Python {platform.python_version()}, but no torch: {words}"), "make setup")
+        words = f"Python {platform.python_version()}, but no torch: {_last_line(done)}"
+        yield Check("torch", BROKEN, _one_line(words), "make setup")
         yield _device(None)
         return
     version, device, *flags = done.stdout.strip().splitlines()[-1].split("|")
@@ -161,19 +168,22 @@ def data_sets() -> Iterator[Check]:
 
 def _prepared(data: launch.Data) -> Check:
     """Whether the files are there and whole, and the tokenizer has the tokens that the data were made with."""
-    done = _run([*_prepare_command(), "--check"], **data.environment())
     words = f"{data.dataset}, vocabulary {data.vocab_size}, context {data.seq_len}"
-    said = done.stdout + done.stderr
+    done = _run([*_prepare_command(), "--check"], **data.environment())
+    if "Missing:" in done.stdout and data.dataset in DOWNLOADED:
+        return Check("data", COULD_BE_BETTER, f"{words}: not here yet; the first training downloads it", _prepare_line(data))
+    if "Missing:" in done.stdout:
+        done = _run(_prepare_command(), **data.environment())
     if done.returncode:
-        mark = COULD_BE_BETTER if "Missing:" in said else BROKEN
-        why = "not prepared yet; the first training does it" if "Missing:" in said else said.strip().splitlines()[-1]
-        return Check("data", mark, _one_line(f"{words}: {why}"), _prepare_line(data))
+        return Check("data", BROKEN, _one_line(f"{words}: {_last_line(done)}"), _prepare_line(data))
     folder = _folder(data)
-    has, expected = _tokens(folder), (read_json(folder / "meta.json") or {}).get("vocab_size")
+    meta = read_json(folder / "meta.json") or {}
+    has, expected = _tokens(folder), meta.get("vocab_size")
     if has != expected:
         why = f"the tokenizer has {has} tokens, the data were made with {expected}"
         return Check("data", BROKEN, f"{words}: {why}", f"rm -r {shlex.quote(str(folder))}; {_prepare_line(data)}")
-    return Check("data", OK, f"{words}: prepared, the tokenizer's {has} tokens fit; {folder}")
+    text = f"text {meta.get('text', data.dataset)} ({meta['validation_hash'][:12]})"
+    return Check("data", OK, f"{words}: prepared, {text}; the tokenizer's {has} tokens fit; {folder}")
 
 
 def _prepare_command() -> list[str]:
@@ -225,6 +235,35 @@ def sandbox_level() -> Iterator[Check]:
     else:
         mark = BROKEN if settings.SANDBOX == "require" else COULD_BE_BETTER
         yield Check("sandbox", mark, f"limits only: {level.why}", "see docs/trainer.md, Sandbox")
+
+
+def short_training() -> Iterator[Check]:
+    """Two seconds of the preset's program, as the loop would train it: sandbox, device, judge and all."""
+    preset = presets.PRESETS[settings.PRESET or presets.detect()[0]]
+    device = devices.free(())
+    if is_locked(devices.lock_path(device)):
+        yield Check("training", OK, f"not tried: another training holds {device}", "doctor again when nothing trains")
+        return
+    offline = launch.Data(Path(settings.DATA_DIR), launch.STDLIB, preset.vocab_size, preset.seq_len)
+    data = next((data for data in wanted_data() if data.dataset not in DOWNLOADED), offline)
+    try:
+        with alone.scratch() as folder:
+            job = alone.job(folder, alone.Wish(preset, data, device, TRAINING_SECONDS))
+            process = launch.start(job)
+            process.wait(job.deadline_seconds + SECONDS)
+            ended = alone.conclude(job)
+    except (launch.LaunchError, subprocess.TimeoutExpired) as error:
+        yield Check("training", BROKEN, _one_line(str(error)), "mend what is marked above, then doctor again")
+        return
+    yield _trained(ended, device)
+
+
+def _trained(ended: alone.Ended, device: str) -> Check:
+    where = f"{TRAINING_SECONDS:g} s on {device}, {ended.result.sandbox}"
+    if failure := ended.judged.failure:
+        words = _one_line(f"{where}: {failure.reason}: {failure.detail}")
+        return Check("training", BROKEN, words, ".venv/bin/python manage.py train --seconds 2 shows all of it")
+    return Check("training", OK, f"{where}: val_bpb {ended.judged.score:.3f}, {', '.join(ended.judged.badges)}")
 
 
 def disk() -> Iterator[Check]:
@@ -301,5 +340,5 @@ def llm_key() -> Iterator[Check]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
-    python_and_torch, database, data_sets, judge, sandbox_level, disk, git, redis, llm_key,
+    python_and_torch, database, disk, git, redis, llm_key, data_sets, judge, sandbox_level, short_training,
 )

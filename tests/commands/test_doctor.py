@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -14,6 +15,8 @@ import pytest
 from django.core.management import call_command
 
 from experiments import doctor
+from experiments.loop import devices
+from tests.factories import make_program
 from trainer import launch, presets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,21 +48,52 @@ def prepared(settings, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
 def test_each_part_has_its_line_on_this_machine(prepared: Path) -> None:
     text, code = run()
     assert code == 0, text
-    parts = ("torch", "device", "attention", "database", "data", "judge", "sandbox", "disk", "git", "redis", "LLM key")
-    for name in parts:
+    looks = ("torch", "device", "attention", "database", "data", "judge", "sandbox", "disk", "git", "redis", "LLM key")
+    for name in (*looks, "training"):
         assert any(line[2:].startswith(name) for line in text.splitlines()), name
-    for name in ("torch", "database", "data", "judge", "git", "redis"):
+    for name in ("torch", "database", "data", "judge", "git", "redis", "training"):
         assert f"✓ {name}" in text, text
 
 
-def test_data_that_are_not_there_bring_the_command_that_makes_them(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_data_that_this_machine_has_are_prepared(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     settings.PRESET, settings.DATA_DIR = "cpu", tmp_path / "a folder"
     (data,), (judge,) = doctor.data_sets(), doctor.judge()
-    assert (data.mark, judge.mark) == (doctor.COULD_BE_BETTER, doctor.COULD_BE_BETTER)
-    assert not (tmp_path / "a folder").exists(), "it only looks"
-    assert subprocess.run(data.next_step, shell=True, capture_output=True, check=False).returncode == 0
+    assert (data.mark, judge.mark) == (doctor.OK, doctor.OK), (data, judge)
+    assert "text stdlib/1 (85e0e9f2de6b)" in data.words
+
+
+def test_data_that_would_be_downloaded_bring_the_command_that_does(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings.PRESET, settings.DATA_DIR = "h100", tmp_path / "a folder"
     (data,), (judge,) = doctor.data_sets(), doctor.judge()
-    assert (data.mark, judge.mark) == (doctor.OK, doctor.OK)
+    assert (data.mark, judge.mark) == (doctor.COULD_BE_BETTER, doctor.COULD_BE_BETTER)
+    assert "climbmix" in data.words and "the first training downloads it" in data.words
+    assert data.next_step.endswith("prepare.py") and not (tmp_path / "a folder").exists()
+
+
+def test_data_that_cannot_be_prepared_are_broken_with_the_reason(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings.DATA_DIR = tmp_path / "data"
+    make_program("mine", dataset=f"folder:{tmp_path / 'none'}")
+    (data,), (training,) = doctor.data_sets(), doctor.short_training()
+    assert (data.mark, training.mark) == (doctor.BROKEN, doctor.BROKEN)
+    assert "is not a folder" in data.words and "is not a folder" in training.words
+
+
+def test_ticks_mean_that_it_has_trained(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds in the sandbox; with a sandbox that kills every training the look before the training is all ticks."""
+    (well,) = doctor.short_training()
+    assert well.mark == doctor.OK and "2 s on cpu" in well.words and "verified" in well.words, well
+    monkeypatch.setenv("PYTHONMALLOC", "no such allocator")
+    monkeypatch.setattr(launch, "PASSED", (*launch.PASSED, "PYTHONMALLOC"))
+    (broken,) = doctor.short_training()
+    assert broken.mark == doctor.BROKEN and "crash" in broken.words and "manage.py train" in broken.next_step, broken
+
+
+def test_a_training_under_way_is_not_disturbed(prepared: Path) -> None:
+    held = devices.lock_path("cpu").open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (check,) = doctor.short_training()
+    held.close()
+    assert "another training holds cpu" in check.words
 
 
 def test_a_tokenizer_that_lacks_a_token_is_broken(prepared: Path) -> None:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,16 +20,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from experiments.loop import devices, training
-from experiments.loop.judging import Judged, judge
+from experiments.loop import alone, devices
 from experiments.management.progress import Progress
 from experiments.models.text import Text
 from trainer import launch, presets
-from trainer.output import Summary, parse_summary, strip_controls
-from trainer.spec import Result, is_locked, read_json, try_lock
+from trainer.spec import is_locked
 
 LOOK_SECONDS = 0.1
-TOKEN_DEADLINE = 20  # times the budget: a number of tokens takes as long as it takes
 SHOWN_CHARACTERS = 1500  # of the log's end
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 
@@ -61,26 +56,20 @@ class Command(BaseCommand):
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
         for number in (signal.SIGTERM, signal.SIGHUP):  # ended or its terminal closed: nothing is left either
             signal.signal(number, signal.default_int_handler)
-        work = Path(settings.VAR_DIR) / "train"
-        work.mkdir(parents=True, exist_ok=True)
-        end_leftovers(work)
-        folder = Path(tempfile.mkdtemp(dir=work))
-        lock = os.open(folder, os.O_RDONLY)
-        try_lock(lock)  # ours as long as we live
         try:
-            code = self._train(folder / "workspace", options)
+            with alone.scratch() as folder:
+                code = self._train(folder, options)
         except KeyboardInterrupt:
             self._say("\nStopped, with everything that it had started.")
             code = INTERRUPTED
         except launch.LaunchError as error:
             raise CommandError(str(error)) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
         sys.exit(code)
 
     def _train(self, folder: Path, options: dict[str, Any]) -> int:
-        job = self._job(folder, options)
+        job = alone.job(folder, self._wish(options))
+        if is_locked(job.device_lock):
+            self._say(f"Waits: another training holds {job.device}. Ctrl-C gives up.")
         process = launch.start(job)
         try:
             self._follow(folder, process)
@@ -88,29 +77,18 @@ class Command(BaseCommand):
             _end(process)
         return self._conclude(job)
 
-    def _job(self, folder: Path, options: dict[str, Any]) -> launch.Job:
+    def _wish(self, options: dict[str, Any]) -> alone.Wish:
         preset = presets.PRESETS[options["preset"] or settings.PRESET or presets.detect()[0]]
-        source = _source(options["file"], preset)
         dataset, vocab = options["dataset"] or preset.dataset, options["vocab"] or preset.vocab_size
         data = launch.Data(Path(settings.DATA_DIR), dataset, vocab, preset.seq_len)
         seconds, tokens, device = options["seconds"] or preset.budget_seconds, options["tokens"], devices.free(())
         size = f"{tokens:,} tokens" if tokens else f"{seconds} s"
+        source = _read(options["file"]) if options["file"] else None
         self._say(f"Preset {preset.name}, {dataset}, vocabulary {vocab}, {size} on {device}, seed {options['seed']}.")
         _prepare_in_sight(data)
-        data_dir = launch.prepare(data)
-        if is_locked(devices.lock_path(device)):
-            self._say(f"Waits: another training holds {device}. Ctrl-C gives up.")
-        return launch.Job(
-            folder=folder, export=lambda code: _write(code / "train.py", source),
-            command=["{python}", "train.py"], data=data, data_dir=data_dir, device=device,
-            device_lock=devices.lock_path(device), budget_seconds=seconds,
-            deadline_seconds=seconds * (TOKEN_DEADLINE if tokens else 1) + preset.grace_seconds,
-            exam_seconds=preset.grace_seconds,
-            secret_below=0.0,  # never: the secret shard is for what the loop would keep
-            seed=options["seed"], fixed=launch.fixed_files(["prepare.py"]),
-            sandbox="off" if options["no_sandbox"] else settings.SANDBOX, read=settings.SANDBOX_READ,
-            env={"AUTORESEARCH_TOKENS": str(tokens)} if tokens else {},
-        )  # fmt: skip
+        return alone.Wish(
+            preset, data, device, seconds, source, tokens or 0, options["seed"], "off" if options["no_sandbox"] else ""
+        )
 
     def _follow(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
         progress = Progress(folder / "log", self.stdout)
@@ -120,27 +98,20 @@ class Command(BaseCommand):
         progress.finish()
 
     def _conclude(self, job: launch.Job) -> int:
-        """Say what it is worth, by the rules of the loop. Returns the exit code."""
-        stored, report = read_json(job.folder / "result.json"), read_json(job.folder / "exam.json")
-        if stored is None:
-            words = (job.folder / "shim.log").read_text(errors="replace")[-SHOWN_CHARACTERS:].strip()
-            raise launch.LaunchError(f"The training's shim ended without a result. {words}")
-        result, log = Result(**stored), _log(job.folder)
-        summary = parse_summary(log)
-        judged = judge(
-            result, log, summary, report, has_exam=True, metric="val_bpb", budget_seconds=job.budget_seconds,
-            deadline_seconds=job.deadline_seconds, startup_seconds=None,
-        )  # fmt: skip
-        if judged.failure:
-            tail = log[-SHOWN_CHARACTERS:].strip()
-            if tail not in judged.failure.detail:
+        """Say what it is worth. Returns the exit code."""
+        ended = alone.conclude(job)
+        failure = ended.judged.failure
+        if failure:
+            tail = ended.log[-SHOWN_CHARACTERS:].strip()
+            if tail not in failure.detail:
                 self._say(f"The end of the log:\n{_in_lines(tail)}\n")
-            self._say(f"No score ({judged.failure.reason}). {_in_lines(judged.failure.detail)}")
+            self._say(f"No score ({failure.reason}). {_in_lines(failure.detail)}")
             return 1
-        self._report(judged, result, summary, report or {})
+        self._report(ended)
         return 0
 
-    def _report(self, judged: Judged, result: Result, summary: Summary | None, report: dict[str, Any]) -> None:
+    def _report(self, ended: alone.Ended) -> None:
+        judged, result, summary, report = ended.judged, ended.result, ended.summary, ended.report
         badges = ", ".join(judged.badges)
         self._say(f"val_bpb {judged.score:.6f}  {badges}: by the judge ({report['version']}, {report['bytes']:,} bytes)")
         self._say(f"text: {Text.of(report)}")
@@ -154,14 +125,6 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
-
-
-def end_leftovers(work: Path) -> None:
-    """What commands that were killed have left: folders, and trainings that nobody follows any more."""
-    for folder in work.iterdir():
-        if not is_locked(folder):
-            training.stop_folder(folder / "workspace")
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prepare_in_sight(data: launch.Data) -> None:
@@ -180,21 +143,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _source(file: Path | None, preset: presets.Preset) -> str:
-    """The code to train: a file as it is, else the template with the preset's constants."""
-    if file is None:
-        return presets.apply((launch.TEMPLATE / "train.py").read_text(), preset.constants)
+def _read(file: Path) -> str:
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} cannot be read: {error}. Expected a train.py.") from error
-
-
-def _log(folder: Path) -> str:
-    try:
-        return strip_controls((folder / "log").read_text(errors="replace"))
-    except FileNotFoundError:  # it never started
-        return ""
 
 
 def _in_lines(text: str) -> str:
@@ -203,7 +156,3 @@ def _in_lines(text: str) -> str:
 
 def _number(value: float | None, digits: int = 1) -> str:
     return "?" if value is None else f"{value:,.{digits}f}"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
