@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from experiments.loop import actions, engine, reconcile
+from experiments.loop import actions, engine, reconcile, workspace
 from experiments.models import Experiment, Program, Run
 from experiments.states import LIVE
 
@@ -42,6 +44,22 @@ def make_script_program(tmp_path: Path) -> Callable[..., Program]:
         return actions.create_program(name or script, template=folder, **{**defaults, **fields})
 
     return make
+
+
+@pytest.fixture
+def old_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The git on the PATH is one of 2020. Returns a file with each call's arguments, as JSON."""
+    real, folder, log = shutil.which("git"), tmp_path / "old-git", tmp_path / "git-calls"
+    assert real
+    folder.mkdir()
+    shutil.copy(Path(__file__).parent / "old_git.sh", folder / "git")
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("REAL_GIT", real)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("GIT_TRACE2_EVENT", str(log))
+    workspace._options.cache_clear()
+    yield log
+    workspace._options.cache_clear()
 
 
 @pytest.fixture

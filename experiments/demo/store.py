@@ -211,7 +211,8 @@ def _talk(run: Run, tried: Sequence[Tried], by_number: dict[int, int], now: date
 
 
 def _environment(repo: Path) -> dict[str, str]:
-    return os.environ | {"GIT_DIR": str(repo), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    nothing = ("GIT_CONFIG_GLOBAL", "HOME", "XDG_CONFIG_HOME")  # the first is git's from 2.32 on
+    return os.environ | {"GIT_DIR": str(repo), "GIT_CONFIG_NOSYSTEM": "1"} | dict.fromkeys(nothing, os.devnull)
 
 
 def _git(repo: Path, *args: str) -> str:

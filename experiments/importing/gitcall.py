@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -43,17 +44,29 @@ class GitFailed(Exception):
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Ours alone: no GIT_ variable, configuration file or prompt of the person who runs the server."""
+    """Ours alone: no GIT_ variable, configuration file or prompt of the person who runs the server.
+
+    git has no home, as before 2.32 it knows no GIT_CONFIG_GLOBAL; ssh, and what that starts, has the usual one.
+    """
+    home = shlex.quote(os.environ.get("HOME", ""))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return clean | {
         "GIT_DIR": str(folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_ATTR_NOSYSTEM": "1",
+        "HOME": os.devnull, "XDG_CONFIG_HOME": os.devnull,
         "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8",
-        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=15", "GIT_PROTOCOL_FROM_USER": "0",
+        "GIT_SSH_COMMAND": f"HOME={home} ssh -o BatchMode=yes -o ConnectTimeout=15", "GIT_SSH_VARIANT": "ssh",
+        "GIT_PROTOCOL_FROM_USER": "0",
     }  # fmt: skip
 
 
 def _command(args: Sequence[str]) -> list[str]:
     return ["git", *(part for option in _OPTIONS for part in ("-c", option)), *args]
+
+
+def create(folder: Path, *options: str) -> None:
+    """A bare repository whose first branch is main. Raises GitFailed."""
+    call(folder, "init", "--quiet", "--bare", *options, str(folder))
+    call(folder, "symbolic-ref", "HEAD", "refs/heads/main")  # init's option for it came with 2.28
 
 
 def call(folder: Path, *args: str, stdin: str = "", more: Mapping[str, str] = {}) -> str:

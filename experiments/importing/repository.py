@@ -18,7 +18,7 @@ from experiments.importing.tsv import MAX_BYTES
 HEADS = "refs/imported/heads/"
 ROWS = "refs/imported/rows/"  # commits that no branch has: discarded ones that still lie in a local clone
 _OTHERS = "refs/imported/others/"  # of a local clone: what it has fetched itself
-_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules")
 _REFSPECS = (f"+refs/heads/*:{HEADS}*", f"+refs/autoresearch/*:{_OTHERS}autoresearch/*")
 _NOT_CODE = (":(top,exclude)*results.tsv", ":(top,exclude)*run.log")
 MAX_LISTED = 8
@@ -45,16 +45,29 @@ class Copy:
         """All branches. Raises ImportRefused."""
         self.folder.mkdir(parents=True)
         there = self.local.refs() if self.local else {}
-        form = "sha256" if any(len(sha) == 64 for sha in there.values()) else "sha1"
-        self._call("init", "--quiet", "--bare", "--initial-branch=main", f"--object-format={form}", str(self.folder))
+        if any(len(sha) == 64 for sha in there.values()):
+            self._create_sha256()
+        else:
+            gitcall.create(self.folder)
         if self.local:
             self._take(there, progress)
         else:
             gitcall.copy(self.folder, [*_FETCH, "--", self.source.url, *_REFSPECS], progress=progress)
+            (self.folder / "FETCH_HEAD").unlink(missing_ok=True)  # names the address; to write none came with git 2.29
         listing = self._call("for-each-ref", "--format=%(refname) %(objectname)", "refs/imported")
         self.refs = dict(line.split(" ", 1) for line in listing.splitlines())
         if not self.refs:
             raise ImportRefused("The repository is empty: it has no commit yet.")
+
+    def _create_sha256(self) -> None:
+        try:
+            gitcall.create(self.folder, "--object-format=sha256")
+        except GitFailed as error:
+            if "object-format" not in str(error):
+                raise
+            raise ImportRefused(
+                "Its commits have SHA-256 names, for which git 2.29 or newer is needed here. Import its results.tsv alone."
+            ) from error
 
     def _take(self, refs: dict[str, str], progress: gitcall.Progress | None = None) -> None:
         """Copy the objects of a folder on this machine: by our git and configuration, its own is never asked or run."""

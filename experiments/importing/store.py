@@ -111,7 +111,7 @@ def _move_repository(program: Program, known: Known) -> None:
 def _bare_repository(program: Program) -> None:
     """Of a table alone: one commit with its program.md, so that git finds a main."""
     program.repo.mkdir(parents=True)
-    gitcall.call(program.repo, "init", "--quiet", "--bare", "--initial-branch=main", str(program.repo))
+    gitcall.create(program.repo)
     blob = gitcall.call(program.repo, "hash-object", "-w", "--stdin", stdin=program.brief.text).strip()
     tree = gitcall.call(program.repo, "mktree", stdin=f"100644 blob {blob}\tprogram.md\n").strip()
     author = ("-c", "user.name=autoresearch-web", "-c", "user.email=autoresearch-web@localhost")

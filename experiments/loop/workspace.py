@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Container, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import git
 
-from experiments.loop.errors import BranchMoved, MergeConflict
+from experiments.loop import merging
+from experiments.loop.errors import BranchMoved
+from experiments.loop.merging import BothChanged, Entry, Tree
 
 ZERO = "0" * 40
 NOTES = "refs/notes/autoresearch"
@@ -18,15 +21,21 @@ _SAFE = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
     "core.attributesFile": os.devnull,
-    "core.fsync": "all",
     "core.quotePath": "false",
     "diff.external": "",
     "protocol.allow": "never",
     "gc.auto": "0",
     "gc.reflogExpire": "never",
 }
-_OPTIONS = [part for key, value in _SAFE.items() for part in ("-c", f"{key}={value}")]
 _PERSON = ("autoresearch-web", "autoresearch-web@localhost")
+_BINARY_BYTES = 8000  # git's own rule: a zero byte among the first so many
+
+
+@cache
+def _options() -> list[str]:
+    # Before 2.36 git flushes objects to the disk, and refs not at all; from then on the older name brings a warning.
+    flush = {"core.fsync": "all"} if git.Git().version_info >= (2, 36) else {"core.fsyncObjectFiles": "true"}
+    return [part for key, value in {**_SAFE, **flush}.items() for part in ("-c", f"{key}={value}")]
 
 
 class Workspace:
@@ -40,6 +49,7 @@ class Workspace:
         command, scratch = git.Git(str(self.path)), {"GIT_INDEX_FILE": index} if index else {}
         command.update_environment(
             GIT_DIR=str(self.path), GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL=os.devnull, GIT_TERMINAL_PROMPT="0",
+            HOME=os.devnull, XDG_CONFIG_HOME=os.devnull,  # git before 2.32 knows no GIT_CONFIG_GLOBAL
             GIT_ATTR_NOSYSTEM="1", LC_ALL="C.UTF-8", GIT_AUTHOR_NAME=_PERSON[0], GIT_AUTHOR_EMAIL=_PERSON[1],
             GIT_COMMITTER_NAME=_PERSON[0], GIT_COMMITTER_EMAIL=_PERSON[1], **scratch,
         )
@@ -47,9 +57,14 @@ class Workspace:
             source.write(stdin or b"")
             source.seek(0)
             answer = command.execute(
-                ["git", *_OPTIONS, *args], istream=source, strip_newline_in_stdout=False, stdout_as_string=not raw
+                ["git", *_options(), *args], istream=source, strip_newline_in_stdout=False, stdout_as_string=not raw
             )
         assert isinstance(answer, str | bytes)
+        return answer
+
+    def _bytes(self, *args: str) -> bytes:
+        answer = self._git(*args, raw=True)
+        assert isinstance(answer, bytes)
         return answer
 
     def _line(self, *args: str, stdin: bytes | None = None, index: str = "") -> str:
@@ -62,22 +77,25 @@ class Workspace:
         """A new bare repository with one commit of `files`. Returns it and the commit."""
         path.mkdir(parents=True, exist_ok=True)
         workspace = cls(path)
-        workspace._git("init", "--quiet", "--bare", "--initial-branch=main", str(path))
+        workspace._git("init", "--quiet", "--bare", str(path))
+        workspace._git("symbolic-ref", "HEAD", "refs/heads/main")
         commit = workspace.commit(None, files, message)
         workspace.set_ref("refs/heads/main", commit)
         return workspace, commit
 
     def commit(self, parent: str | None, files: Mapping[str, str], message: str) -> str:
         """A commit on `parent` in which `files` have the given texts; no ref points to it yet."""
+        entries = self._entries(parent) if parent else {}
+        for path, text in files.items():
+            entries[path.encode()] = Entry("100644", self._line("hash-object", "-w", "--stdin", stdin=text.encode()))
+        return self.commit_tree(self._write_tree(entries), parent, message)
+
+    def _write_tree(self, entries: Tree) -> str:
+        lines = (f"{entry.mode} {entry.name}\t".encode() + path + b"\0" for path, entry in entries.items())
         with tempfile.TemporaryDirectory() as folder:
             index = str(Path(folder) / "index")
-            if parent:
-                self._git("read-tree", parent, index=index)
-            for path, text in files.items():
-                blob = self._line("hash-object", "-w", "--stdin", stdin=text.encode())
-                self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=index)
-            tree = self._line("write-tree", index=index)
-        return self.commit_tree(tree, parent, message)
+            self._git("update-index", "-z", "--index-info", stdin=b"".join(lines), index=index)
+            return self._line("write-tree", index=index)
 
     def commit_tree(self, tree: str, parent: str | None, message: str) -> str:
         above = ["-p", parent] if parent else []
@@ -98,25 +116,25 @@ class Workspace:
         self._git("notes", f"--ref={NOTES}", "add", "-f", "-F", "-", commit, stdin=text.encode())
 
     def merge(self, base: str, ours: str, theirs: str) -> str:
-        """The tree of `ours` plus what leads from `base` to `theirs` (all commits or trees). Raises MergeConflict.
+        """The tree of `ours` plus what leads from `base` to `theirs` (all commits or trees). Raises MergeConflict."""
+        trees = (self._entries(base), self._entries(ours), self._entries(theirs))
+        return self._write_tree(merging.merge(*trees, self._merge_blobs))
 
-        git merge-tree finds the merge base by ancestry (naming one needs git 2.40), so the three trees
-        are wrapped into commits that have the ancestry we mean.
-        """
-        root = self.commit_tree(self.tree(base), None, "base")
-        left = self.commit_tree(self.tree(ours), root, "ours")
-        right = self.commit_tree(self.tree(theirs), root, "theirs")
-        status, out, error = git.Git(str(self.path)).execute(
-            ["git", *_OPTIONS, "merge-tree", "--write-tree", "--name-only", "--no-messages", left, right],
-            env={"GIT_DIR": str(self.path), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
-            with_extended_output=True, with_exceptions=False,
-        )
-        tree, *names = str(out).splitlines()
-        if status == 1:
-            raise MergeConflict(names)
-        if status:
-            raise git.GitCommandError("merge-tree", status, error)
-        return tree
+    def _merge_blobs(self, base: str, ours: str, theirs: str) -> str:
+        """A new blob, merged by lines. Raises BothChanged."""
+        texts = {name: self._bytes("cat-file", "blob", name) for name in (ours, base, theirs)}
+        if any(b"\0" in text[:_BINARY_BYTES] for text in texts.values()):
+            raise BothChanged
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in texts.items():
+                (Path(folder) / name).write_bytes(text)
+            try:
+                merged = self._bytes("merge-file", "-p", "-q", *(str(Path(folder) / name) for name in texts))
+            except git.GitCommandError as error:
+                if error.status in range(1, 128):  # as many conflicts; 255 is an error
+                    raise BothChanged from None
+                raise
+        return self._line("hash-object", "-w", "--stdin", stdin=merged)
 
     # Reading
 
@@ -151,17 +169,18 @@ class Workspace:
             target.write_bytes(data)
 
     def _blobs(self, commit: str, wanted: Container[str] | None = None) -> Iterable[tuple[str, bytes]]:
-        listing = self._git("ls-tree", "-r", "-z", "--full-tree", commit, raw=True)
-        assert isinstance(listing, bytes)
-        for entry in filter(None, listing.split(b"\0")):
-            meta, _, path = entry.partition(b"\t")
-            mode, kind, blob = meta.split()
-            if wanted is not None and path.decode(errors="replace") not in wanted:
-                continue
-            if kind == b"blob" and mode != b"120000":
-                data = self._git("cat-file", "blob", blob.decode(), raw=True)
-                assert isinstance(data, bytes)
-                yield path.decode(errors="replace"), data
+        for path, entry in self._entries(commit).items():
+            if entry.is_file and (wanted is None or path.decode(errors="replace") in wanted):
+                yield path.decode(errors="replace"), self._bytes("cat-file", "blob", entry.name)
+
+    def _entries(self, commit: str) -> dict[bytes, Entry]:
+        listing = self._bytes("ls-tree", "-r", "-z", "--full-tree", commit)
+        found = {}
+        for line in filter(None, listing.split(b"\0")):
+            about, _, path = line.partition(b"\t")
+            mode, _, name = about.decode().split()
+            found[path] = Entry(mode, name)
+        return found
 
     @staticmethod
     def _text(data: str | bytes) -> str:

@@ -42,7 +42,8 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        self.git("init", "--quiet", "--initial-branch=master")
+        self.git("init", "--quiet")
+        self.git("symbolic-ref", "HEAD", "refs/heads/master")
         (folder / "train.py").write_text("LR = 0.04\nDEPTH = 8\n")
         (folder / "program.md").write_text("# Aim\n\nLower val_bpb.\n")
         (folder / ".gitignore").write_text("results.tsv\n")

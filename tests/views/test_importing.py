@@ -48,7 +48,8 @@ def clone(folder: Path) -> Path:
     def git(*args: str) -> None:
         subprocess.run(["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *args], check=True)
 
-    git("init", "--quiet", "--initial-branch=master")
+    git("init", "--quiet")
+    git("symbolic-ref", "HEAD", "refs/heads/master")
     (folder / "train.py").write_text("LR = 1\n")
     git("add", ".")
     git("commit", "--quiet", "-m", "start")
