@@ -41,6 +41,7 @@ VIEWS_SEE = {
 }
 PURE = [  # no Django
     "states", "diffs", "diff_spans", "patches", "charts", "log_text", "themes", "researcher", "loop.verdict", "loop.errors",
+    "loop.merging",
 ]
 ONLY = {  # who alone may import it
     "git": {"experiments.loop.workspace"},

@@ -167,14 +167,29 @@ def test_the_embedded_redis_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check.mark == doctor.OK and "make run" in check.words
 
 
-def test_git_that_is_missing_or_old_is_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_git_that_is_missing_is_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (check,) = doctor.git()
     assert check.mark == doctor.BROKEN and check.words == "not installed"
-    (tmp_path / "git").write_text("#!/bin/sh\necho git version 2.30.2\n")
+    assert check.next_step == "install git 2.25 or newer"
+
+
+@pytest.mark.parametrize(
+    ("version", "mark"),
+    [
+        ("2.17.1", doctor.COULD_BE_BETTER), ("2.24.4", doctor.COULD_BE_BETTER), ("2.25.1", doctor.OK),
+        ("2.34.1", doctor.OK), ("2.39.5 (Apple Git-154)", doctor.OK), ("3.0.0", doctor.OK),
+    ],
+)  # fmt: skip
+def test_git_is_good_from_the_oldest_on_that_was_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, mark: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "git").write_text(f"#!/bin/sh\necho 'git version {version}'\n")
     (tmp_path / "git").chmod(0o755)
     (check,) = doctor.git()
-    assert check.mark == doctor.BROKEN and "2.30.2" in check.words and "2.38" in check.next_step
+    assert check.mark == mark and version in check.words
+    assert (check.next_step == "install git 2.25 or newer") == (mark == doctor.COULD_BE_BETTER)
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import subprocess
 import time
@@ -16,6 +17,7 @@ from django.urls import reverse
 
 from experiments.importing import gitcall, source, tsv
 from experiments.importing.refused import ImportRefused
+from experiments.importing.repository import Copy
 from experiments.models import Experiment, Move, Program, Run
 from experiments.results import results_tsv
 from experiments.states import Kind, RunState, State, StateError
@@ -536,3 +538,52 @@ def test_a_failure_in_the_middle_takes_everything_back(clone: Clone, monkeypatch
 
     monkeypatch.setattr("experiments.importing.store._finish", fail)
     assert "in the middle" in refused(clone.folder)
+
+
+# An older git
+
+
+def test_a_clone_is_imported_with_a_git_of_2020(
+    clone: Clone, old_git: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / ".gitconfig").write_text("[not a configuration")  # of the person who runs the server: not read
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run, _ = bring(clone.folder)
+    assert run.experiments.filter(diff__gt="").count() == 4
+    assert gitcall.call(run.program.repo, "symbolic-ref", "HEAD").strip() == "refs/heads/main"
+
+
+def test_a_table_alone_is_imported_with_a_git_of_2020(table, old_git: Path):  # type: ignore[no-untyped-def]
+    run, _ = bring(table(TABLE))
+    assert gitcall.call(run.program.repo, "symbolic-ref", "HEAD").strip() == "refs/heads/main"
+    assert gitcall.call(run.program.repo, "show", "HEAD:program.md")
+
+
+def test_an_address_is_fetched_with_a_git_of_2020_and_not_written_down(
+    clone: Clone, old_git: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(gitcall, "_OPTIONS", (*gitcall._OPTIONS, "protocol.file.allow=always"))
+    copy = Copy(tmp_path / "copy", source.Source("there", url=clone.folder.as_uri()))
+    copy.fill()
+    assert copy.branches() == ["autoresearch/mar5", "master"]
+    assert not (copy.folder / "FETCH_HEAD").exists()
+
+
+def test_sha256_names_are_refused_in_one_line_where_git_does_not_know_them(old_git: Path, tmp_path: Path):
+    folder = tmp_path / "sha256"
+    for path in ("objects", "refs/heads"):
+        (folder / ".git" / path).mkdir(parents=True)
+    (folder / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (folder / ".git" / "refs" / "heads" / "main").write_text("a" * 64 + "\n")
+    assert "git 2.29 or newer is needed" in refused(folder)
+
+
+def test_ssh_has_the_home_that_git_has_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """What ssh starts, a ProxyCommand for one, looks for its keys there."""
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$HOME $@" > "{tmp_path}/said"\nexit 1\n')
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", "/home/with a space")
+    assert refused("ssh://somebody@host/x")
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("/home/with a space -o BatchMode=yes -o ConnectTimeout=15") and "somebody@host" in said

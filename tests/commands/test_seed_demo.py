@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from experiments.loop.workspace import Workspace
 from experiments.models import Chunk, Experiment, Program, Run
 from experiments.results import results_tsv
 from experiments.states import LIVE, Kind, RunState, State
@@ -119,3 +120,11 @@ def test_results_tsv_of_it_can_be_written():
 def test_impossible_numbers_are_refused(options: tuple[str, ...]):
     with pytest.raises(CommandError, match="From 0 to"):
         call_command("seed_demo", *options)
+
+
+def test_with_a_git_of_2020_and_a_broken_configuration_of_the_person(old_git: Path, monkeypatch, tmp_path: Path):  # type: ignore[no-untyped-def]
+    (tmp_path / ".gitconfig").write_text("[not a configuration")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = seed(20)
+    assert run.best is not None
+    assert Workspace(run.program.repo).ref(f"refs/heads/{run.branch}") == run.best.commit
