@@ -118,8 +118,14 @@ def test_lines_that_are_merged_keep_their_bytes(workspace: Workspace, base: byte
 
 
 def test_one_side_makes_it_executable_and_the_other_changes_it(workspace: Workspace):
-    changed = (FILE, b"changed\n")
-    assert merged(workspace, {b"a": (FILE, TEN)}, {b"a": (RUN, TEN)}, {b"a": changed}) == {b"a": (RUN, b"changed\n")}
+    base, run, changed = ({b"a": entry} for entry in ((FILE, TEN), (RUN, TEN), (FILE, b"changed\n")))
+    assert merged(workspace, base, run, changed) == merged(workspace, base, changed, run) == {b"a": (RUN, b"changed\n")}
+
+
+def test_both_sides_change_it_and_one_makes_it_executable(workspace: Workspace):
+    base, run, changed = ({b"a": entry} for entry in ((FILE, TEN), (RUN, b"0\n" + TEN), (FILE, TEN + b"10\n")))
+    both = {b"a": (RUN, b"0\n" + TEN + b"10\n")}
+    assert merged(workspace, base, run, changed) == merged(workspace, base, changed, run) == both
 
 
 @pytest.mark.parametrize(
