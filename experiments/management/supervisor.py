@@ -18,9 +18,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
+from django.db import DatabaseError
 
 from experiments.loop import devices, training
 from experiments.loop.ahead import ASKED_AT_ONCE
+from experiments.management.first_words import FirstWords
 from experiments.management.processes import Child, end_leftovers, identity, redis_command
 
 START_SECONDS, STOP_SECONDS = 60, 4.0
@@ -161,8 +163,12 @@ class Supervisor:
 
     def watch(self) -> None:
         """Start again what dies, with a growing pause, until told to stop."""
+        first = FirstWords(time.monotonic())
         while not self.stopping:
             time.sleep(0.2)
+            with contextlib.suppress(DatabaseError):  # away for a while: the pages say so
+                for line in first.new(time.monotonic()):
+                    self.say(line)
             for name, child in self.children.items():
                 if not child.is_running and not self.stopping:
                     self._restart(name, child)
