@@ -26,7 +26,8 @@ from experiments.loop import alone, devices, training
 from experiments.management.processes import redis_command
 from experiments.models import Program
 from experiments.researcher import keys
-from trainer import channel, launch, presets, sandbox
+from trainer import bubblewrap, channel, launch, presets, sandbox
+from trainer.box import BUBBLEWRAP, SEATBELT
 from trainer.spec import ExamSpec, is_locked, read_json, write_json
 
 OK, COULD_BE_BETTER, BROKEN = "✓", "!", "✗"
@@ -230,8 +231,11 @@ def sandbox_level() -> Iterator[Check]:
         yield Check("sandbox", COULD_BE_BETTER, words, "unset AUTORESEARCH_SANDBOX")
         return
     level = sandbox.level(tuple(settings.SANDBOX_READ))
-    if level.name == sandbox.BUBBLEWRAP:
-        yield Check("sandbox", OK, "bubblewrap: no network, no validation text, only its own folder to write to")
+    walls = "no network, no validation text, only its own folder to write to"
+    if level.name == BUBBLEWRAP:
+        yield Check("sandbox", OK, f"{bubblewrap.described(level.by[0])}: {walls}")
+    elif level.name == SEATBELT:
+        yield Check("sandbox", COULD_BE_BETTER, f"{walls}, by {level.why}", "see docs/trainer.md, Sandbox")
     else:
         mark = BROKEN if settings.SANDBOX == "require" else COULD_BE_BETTER
         yield Check("sandbox", mark, f"limits only: {level.why}", "see docs/trainer.md, Sandbox")

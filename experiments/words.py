@@ -61,6 +61,7 @@ MODES: dict[str, str] = {
 _BADGE_TONES = {Badge.VERIFIED: "kept", Badge.SELF_REPORTED: "", Badge.TAMPERED: "failed", Badge.LEAK: "failed"}
 SANDBOX = {
     "bubblewrap": "sealed: no network, no validation text",
+    "seatbelt": "sealed by macOS (unseen: nobody has run this on a Mac yet): no network, no validation text",
     "limits": "limits only: it could read what you can read",
 }
 CHECKS: dict[str, str] = {  # of the judge's report, with their unit

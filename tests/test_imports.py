@@ -112,7 +112,9 @@ def ours(module: str) -> list[str]:
     return sorted(name for name in imports_of(module) if name.split(".")[0] in {"experiments", "trainer"} and "." in name)
 
 
-BESIDE = [f"trainer.{name}" for name in ("shim", "spec", "channel", "processes", "sandbox", "launch", "output")]
+BESIDE = [f"trainer.{name}" for name in (
+    "shim", "spec", "channel", "processes", "box", "shown", "bubblewrap", "seatbelt", "sandbox", "launch", "output",
+)]
 APP = sorted(name for name in modules() if name.split(".")[0] in {"experiments", "trainer"} and "." in name)
 
 

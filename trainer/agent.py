@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trainer import sandbox
+from trainer.box import BUBBLEWRAP, LIMITS, Box, Level
+from trainer.shown import show, walk
 from trainer.spec import Spec, write_json
 
 SHIM = Path(__file__).resolve().parent / "shim.py"
@@ -52,7 +54,8 @@ class Agent:
 
 def start(agent: Agent, folder: Path, prompt: Path) -> subprocess.Popen[bytes]:
     """Start the command in FOLDER/src under a shim of its own, `prompt` also on its standard input. Raises AgentError."""
-    sealed = _is_sealed(agent)
+    level = _level(agent)
+    sealed = level.name == BUBBLEWRAP
     home = Path(agent.home or folder / "home")
     for made in (folder / "src", folder / "home"):
         made.mkdir(exist_ok=True)
@@ -60,7 +63,8 @@ def start(agent: Agent, folder: Path, prompt: Path) -> subprocess.Popen[bytes]:
     command = resolve(agent, prompt, env["PATH"], sealed=sealed)
     spec = Spec(
         command=command, env=env, deadline_seconds=agent.seconds, grace_seconds=GRACE_SECONDS, log_cap_bytes=LOG_CAP_BYTES,
-        device_lock=str(folder / "device.lock"), sandbox=_box(agent, folder, home) if sealed else None, stdin=str(prompt),
+        device_lock=str(folder / "device.lock"), level=level,
+        sandbox=_box(agent, folder, home) if sealed else None, stdin=str(prompt),
         parent=os.getpid(), most_processes=MOST_PROCESSES, nice=NICE,
         file_bytes=FILE_BYTES,
     )
@@ -73,17 +77,17 @@ def start(agent: Agent, folder: Path, prompt: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _is_sealed(agent: Agent) -> bool:
-    """Whether it gets a sandbox. Raises AgentError where it should and there is none."""
+def _level(agent: Agent) -> Level:
+    """Raises AgentError where it should get a sandbox, and there is none that hides who it runs as."""
     if agent.sandbox == "off":
-        return False
+        return Level(LIMITS)
     level = sandbox.level(tuple(agent.read))
-    if level.name != sandbox.BUBBLEWRAP:
+    if level.name != BUBBLEWRAP:
         raise AgentError(
             f"There is no sandbox for the agent here: {level.why}. Mend that, or set AUTORESEARCH_SANDBOX=off and restart: "
             "then agents and trainings run with the rights of this server's user."
         )
-    return True
+    return level
 
 
 def environment(agent: Agent, folder: Path, home: Path, prompt: Path) -> dict[str, str]:
@@ -127,20 +131,20 @@ def resolve(agent: Agent, prompt: Path, path: str, *, sealed: bool) -> list[str]
 
 
 def _check_seen(agent: Agent, name: str, found: str) -> None:
-    """The link and what it leads to."""
-    seen = [*sandbox.SYSTEM, *sandbox.pythons_own(), *agent.read, *([agent.home] if agent.home else [])]
-    for place in dict.fromkeys([found, os.path.realpath(found)]):
-        if not any(sandbox.is_in(place, root) for root in (*seen, *map(os.path.realpath, seen))):
+    """Every link on the way, and what they lead to."""
+    seen, way = show([*sandbox.SYSTEM, *sandbox.pythons_own(), *agent.read], [agent.home]), walk(found)
+    for place in way.places if way else [found]:
+        if not seen.has(place):
             raise AgentError(
                 f"The agent's command {name} is at {place}, which its sandbox does not show. Add "
                 f"{os.path.dirname(place)} to AUTORESEARCH_AGENT_READ and restart."
             )
 
 
-def _box(agent: Agent, folder: Path, home: Path) -> sandbox.Box:
+def _box(agent: Agent, folder: Path, home: Path) -> Box:
     user = folder / "passwd"
     user.write_text(PLAIN_USER.format(uid=os.getuid(), gid=os.getgid(), home=home))
-    return sandbox.Box(
+    return Box(
         read=list(agent.read), write=[str(folder / "src"), str(home)], instead={"/etc/passwd": str(user)},
         network=agent.network,
     )

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from trainer import channel, held_out, sandbox
+from trainer.box import LIMITS, Box, Level
+from trainer.shown import is_in
 from trainer.spec import ExamSpec, Spec, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
@@ -81,7 +83,7 @@ class Job:
     seed: int = 0
     kill_grace_seconds: float = 3.0
     fixed: Mapping[str, Path] = field(default_factory=dict)  # name in the code -> our file, laid over it
-    sandbox: str = "auto"  # the best that works | "require": bubblewrap or nothing | "off": limits
+    sandbox: str = "auto"  # the best that works | "require": that or nothing | "off": limits
     read: Sequence[str] = ()  # more paths it may read
     env: Mapping[str, str] = field(default_factory=dict)  # more of its environment
 
@@ -94,7 +96,7 @@ def prepare(data: Data) -> Path:
     key = (str(data.cache_dir), data.dataset, str(data.vocab_size), data.folder)
     with _preparing:
         if key not in _prepared or not _prepared[key].exists():
-            if data.dataset == STDLIB and sandbox.level().name == sandbox.BUBBLEWRAP:
+            if data.dataset == STDLIB and sandbox.level().name != LIMITS:
                 sandbox.other_pythons()  # searched for now, not when a training waits
             data.cache_dir.mkdir(parents=True, exist_ok=True)
             _ask_prepare(data)
@@ -172,16 +174,16 @@ def start(job: Job) -> subprocess.Popen[bytes]:
         )
 
 
-def _level(job: Job) -> str:
+def _level(job: Job) -> Level:
     if job.sandbox == "off":
-        return sandbox.LIMITS
+        return Level(LIMITS)
     level = sandbox.level(tuple(job.read))
-    if job.sandbox == "require" and level.name != sandbox.BUBBLEWRAP:
+    if job.sandbox == "require" and level.name == LIMITS:
         raise NoSandbox(f"AUTORESEARCH_SANDBOX=require, and there is no sandbox: {level.why}.")
-    return level.name
+    return level
 
 
-def _spec(job: Job, level: str) -> Spec:
+def _spec(job: Job, level: Level) -> Spec:
     exam = None
     if job.exam and job.data_dir is not None:
         folder = str(channel.choose_folder(job.folder))
@@ -195,7 +197,8 @@ def _spec(job: Job, level: str) -> Spec:
         device_lock=str(job.device_lock),
         fixed=list(job.fixed),
         exam=exam,
-        sandbox=_box(job, exam) if level == sandbox.BUBBLEWRAP else None,
+        level=level,
+        sandbox=_box(job, exam) if level.name != LIMITS else None,
     )
 
 
@@ -218,14 +221,19 @@ def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:
     }
 
 
-def _box(job: Job, exam: ExamSpec | None) -> sandbox.Box:
+def _box(job: Job, exam: ExamSpec | None) -> Box:
     source, out, data = job.folder / "src", job.folder / "out", job.data_dir
-    cuda = os.environ.get("CUDA_HOME", "")
-    read, hide = [str(source), *job.read, *([cuda] if os.path.isdir(cuda) else [])], []
+    read, hide = [str(source), *job.read, *_cuda(job.folder)], []
     if data is not None:
-        read += [str(data / name) for name in VISIBLE if (data / name).exists()]
-        hide = held_out.to_hide(read_json(data / "meta.json") or {})
-    return sandbox.Box(
+        read += [str(data / name) for name in VISIBLE]
+        hide = [str(data / "held_out"), *held_out.to_hide(read_json(data / "meta.json") or {})]
+    return Box(
         read=read, write=[str(out), *([exam.folder] if exam else [])], hide=hide,
         devices=[] if job.device == "cpu" else sandbox.gpu_nodes(),
     )
+
+
+def _cuda(folder: Path) -> list[str]:
+    """CUDA_HOME, unless it is a folder so far up that it holds our own."""
+    home = os.environ.get("CUDA_HOME", "")
+    return [home] if home and not is_in(os.path.realpath(folder), os.path.realpath(home)) else []

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our own folder out
+from trainer.box import BUBBLEWRAP
 from trainer.channel import Channel, JudgeFailed
 from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, signal_all
-from trainer.sandbox import BUBBLEWRAP, LIMITS, wrap
+from trainer.sandbox import wrap
 from trainer.spec import Result, Spec, try_lock, write_json
 
 READ_SIZE = 65536
@@ -93,8 +94,8 @@ class Shim:
             before = self._fixed_files()
             result = self._examine()
             after = self._fixed_files()
-        level = BUBBLEWRAP if self.spec.sandbox else LIMITS
-        return replace(result, sandbox=level, tampered=[name for name in before if before[name] != after[name]])
+        changed = [name for name in before if before[name] != after[name]]
+        return replace(result, sandbox=self.spec.level.name, tampered=changed)
 
     def _say_state(self, *, child: int | None) -> None:
         write_json(self.workspace / "state.json", {"pid": os.getpid(), "child": child, "started_at": time.time()})
@@ -126,7 +127,7 @@ class Shim:
         try:
             with open(self.spec.stdin or os.devnull, "rb") as stdin:
                 process = subprocess.Popen(
-                    wrap(command, box) if box else command,
+                    wrap(command, box, self.spec.level) if box else command,
                     cwd=self.workspace / "src",
                     env=self.spec.env,
                     stdin=stdin,
@@ -152,18 +153,23 @@ class Shim:
             self.channel.finish()
         began = self.channel.began_at if self.channel else None
         result = Result(ended, process.returncode, seconds, detail, began and began - started)
-        return self._without_bwrap(result) if box else result
+        return self._without_wrapper(result) if box else result
 
-    def _without_bwrap(self, result: Result) -> Result:
-        """The training's own end: bwrap gives a signal as 128 + its number, and says its own failure with exit code 1."""
+    def _without_wrapper(self, result: Result) -> Result:
+        """The training's own end: bwrap gives a signal as 128 + its number. What a wrapper has to say is the last line."""
         code = result.exit_code or 0
-        if code > 128:
+        if code > 128 and self._has_bwrap:
             return replace(result, exit_code=128 - code)
         words = (self.workspace / "log").read_bytes()[-1000:].decode(errors="replace").strip().rpartition("\n")[2]
-        if code == 1 and words.startswith("bwrap: "):
+        if code and words.startswith("bwrap: " if self._has_bwrap else "sandbox-exec: "):
             todo = "Name the folder it needs in AUTORESEARCH_SANDBOX_READ, or set AUTORESEARCH_SANDBOX=off."
             return replace(result, ended="error", detail=f"The sandbox could not be set up: {words}. {todo}")
         return result
+
+    @property
+    def _has_bwrap(self) -> bool:
+        """It stays above the training; sandbox-exec becomes it."""
+        return self.spec.level.name == BUBBLEWRAP
 
     def _follow(self, process: subprocess.Popen[bytes], started: float) -> str:
         """Copy the output until the training ends, its time is up, or we are told to stop."""
@@ -225,7 +231,7 @@ class Shim:
         if self.crowded:  # no time to ask each: they multiply
             process.kill()
         elif process.poll() is None:
-            wrapper = {process.pid} if self.spec.sandbox else set()
+            wrapper = {process.pid} if self._has_bwrap else set()
             signal_all([pid for pid in self._training() if pid not in wrapper], signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self.spec.grace_seconds)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from trainer.box import LIMITS, Box, Level
 from trainer.processes import FILE_BYTES
-from trainer.sandbox import Box
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Spec:
     device_lock: str  # held while the training runs: one training per device
     fixed: list[str] = field(default_factory=list)  # names in src/ that must be the same at the end
     exam: ExamSpec | None = None  # None: no judge, the metric is self-reported
+    level: Level = field(default_factory=lambda: Level(LIMITS))
     sandbox: Box | None = None  # None: only limits
     stdin: str = ""  # a file; "": nothing to read
     parent: int = 0  # the process that it ends with; 0: it outlives the one that started it
@@ -53,8 +54,11 @@ class Spec:
     @classmethod
     def load(cls, workspace: Path) -> Spec:
         stored = json.loads((workspace / "spec.json").read_text())
-        exam, box = stored.pop("exam", None), stored.pop("sandbox", None)
-        return cls(**stored, exam=exam and ExamSpec(**exam), sandbox=box and Box(**box))
+        exam, box, level = stored.pop("exam", None), stored.pop("sandbox", None), stored.pop("level")
+        return cls(
+            **stored, exam=exam and ExamSpec(**exam), sandbox=box and Box(**box),
+            level=Level(level["name"], level["why"], tuple(level["by"])),
+        )
 
 
 @dataclass(frozen=True)

