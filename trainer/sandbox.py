@@ -59,7 +59,8 @@ def pythons_own() -> list[str]:
 def other_pythons() -> list[str]:
     """Other standard libraries in what every training sees: they hold the same text as ours. A second's search."""
     ours, found = os.path.realpath(sysconfig.get_path("stdlib")), set()
-    for tree in show([path for path in (*SYSTEM, *pythons_own()) if not is_in(path, "/sys")]).read:
+    system = seatbelt.SYSTEM if sys.platform == "darwin" else [path for path in SYSTEM if not is_in(path, "/sys")]
+    for tree in show([*system, *pythons_own()]).read:
         for folder, names, files in os.walk(tree.source):
             names[:] = [name for name in names if name not in WITHOUT_PYTHONS]
             if {"abc.py", "os.py"} <= set(files):

@@ -156,6 +156,21 @@ def test_an_interpreter_that_the_sandbox_lacks_is_named(folders: Path) -> None:
     assert "AUTORESEARCH_AGENT_READ" in str(failure)
 
 
+@needs_bubblewrap
+def test_a_link_on_the_way_that_the_sandbox_lacks_is_named(folders: Path) -> None:
+    """Its first and its last are shown, what lies between is not."""
+    tools, between = folders.parent / "tools", folders.parent / "between"
+    for made in (tools, between):
+        made.mkdir()
+    shutil.copy(SCRIPTS / "tuner.sh", tools / "real")
+    (between / "current").symlink_to(tools / "real")
+    (tools / "agent").symlink_to(between / "current")
+    failure = ask(Agent(["agent"], folders, read=[str(tools)])).failure
+    assert f"is at {between}/current, which its sandbox does not show. Add {between} to" in str(failure)
+    outcome = ask(Agent(["agent"], folders, read=[str(tools), str(between / "current")]))
+    assert outcome.proposal is not None and outcome.proposal.description == "Matrix rate 0.052"
+
+
 def test_without_a_sandbox_nothing_starts_and_the_words_say_why(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folders))
     monkeypatch.setattr(bubblewrap, "PACKAGE", "no_such")

@@ -60,6 +60,14 @@ def test_no_network_unless_the_box_has_it(place: Path) -> None:
     assert "(allow network*)\n" in profile(Box(network=True), [])
 
 
+def test_other_pythons_are_looked_for_where_the_profile_lets_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "data" / "abc.py").touch()
+    (place / "data" / "os.py").touch()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(seatbelt, "SYSTEM", [str(place)])
+    assert f"{place}/data" in sandbox.other_pythons.__wrapped__()
+
+
 @pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "(paren", "a ; comment", "umläut"])
 def test_a_path_cannot_end_its_rule(place: Path, name: str) -> None:
     (place / name).mkdir()
