@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.launching import make_job, run
-from trainer import sandbox
+from trainer import bubblewrap, sandbox
 from trainer.box import BUBBLEWRAP, LIMITS, Box
 from trainer.sandbox import explain, level, wrap
 
@@ -38,8 +38,9 @@ def level_by(*prefix: str, alone: bool = True, **env: str) -> str:
 
 def test_where_bubblewrap_works_at_all_ours_does_too():
     """Else a mistake in our own options would only skip tests."""
-    command = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "true"]
-    if shutil.which("bwrap") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+    options = ["--ro-bind", "/", "/", "--unshare-all", "--proc", "/proc", "true"]
+    paths = [tool.path for tool in bubblewrap.tools() if not tool.problem]
+    if not any(subprocess.run([path, *options], capture_output=True, check=False).returncode == 0 for path in paths):
         pytest.skip(level().why)
     assert (level().name, level().why) == (BUBBLEWRAP, "")
 
@@ -85,14 +86,22 @@ def test_switched_off_user_namespaces_are_named(tmp_path):
 
 @needs_bubblewrap
 @pytest.mark.skipif(os.getuid() != 0 or not Path("/usr/bin/python3").exists(), reason="root can become another user")
-def test_a_plain_user_gets_the_full_level_too(tmp_path):
+@pytest.mark.parametrize("which", ["the system's", "the one that came along"])
+def test_a_plain_user_gets_the_full_level_too(tmp_path, which):
+    tool = next(tool for tool in bubblewrap.tools() if tool.name == which)
+    if tool.problem:
+        pytest.skip(tool.problem)
     plain = Path("/var/tmp") / f"autoresearch-plain-{os.getpid()}"
     shutil.copytree(ROOT / "trainer", plain / "trainer", ignore=shutil.ignore_patterns("template", "__pycache__"))
     try:
+        if which != "the system's":
+            for name in {file.partition("/")[0] for file in bubblewrap.HASHES[os.uname().machine]}:
+                shutil.copytree(Path(tool.path).parents[2] / name, plain / name)
         code = "from trainer.sandbox import level; print(level())"
         found = subprocess.run(
             ["/usr/bin/python3", "-c", code], cwd=plain, user=65534, group=65534, extra_groups=[],
-            env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+            env={"PATH": "/usr/bin:/bin" if which == "the system's" else "/no-such"},
+            capture_output=True, text=True, check=True,
         )
     finally:
         shutil.rmtree(plain)
