@@ -101,8 +101,14 @@ def test_a_hidden_file_is_hidden_by_every_name(place: Path, hide: str) -> None:
 
 @pytest.mark.parametrize("read", [["real"], ["real/deep"], ["link/deep/text"], ["real", "seen", "seen/out/deep"]])
 def test_what_lies_in_a_hidden_folder_is_not_shown_by_asking_for_it(place: Path, read: list[str]) -> None:
-    box = Box(read=[f"{place}/{name}" for name in read], hide=[f"{place}/near/deep", f"{place}/real/deep/text"])
-    assert can_read(place, box, ["real/deep/text", "link/deep/text", "seen/out/deep/text"]) == []
+    for hide in (["near/deep"], ["near/deep", "real/deep/text"]):
+        box = Box(read=[f"{place}/{name}" for name in read], hide=[f"{place}/{name}" for name in hide])
+        assert can_read(place, box, ["real/deep/text", "link/deep/text", "seen/out/deep/text"]) == []
+
+
+def test_what_is_covered_is_mounted_once(place: Path) -> None:
+    shown = show([f"{place}/{name}" for name in ("real/deep", "link", "seen/out/text", "real", "near")], [f"{place}/writable"])
+    assert [tree.place for tree in (*shown.read, *shown.write)] == [f"{place}/real", f"{place}/write"]
 
 
 def test_a_place_to_write_may_be_a_link_and_hides_what_it_must(place: Path) -> None:
