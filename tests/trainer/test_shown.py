@@ -107,7 +107,8 @@ def test_what_lies_in_a_hidden_folder_is_not_shown_by_asking_for_it(place: Path,
 
 
 def test_what_is_covered_is_mounted_once(place: Path) -> None:
-    shown = show([f"{place}/{name}" for name in ("real/deep", "link", "seen/out/text", "real", "near")], [f"{place}/writable"])
+    read = [f"{place}/{name}" for name in ("real/deep", "link", "seen/out/text", "real", "near")]
+    shown = show(read, [f"{place}/writable"])
     assert [tree.place for tree in (*shown.read, *shown.write)] == [f"{place}/real", f"{place}/write"]
 
 
