@@ -1,30 +1,16 @@
-# make run: everything, from nothing. make test: the suite. Only Python 3.11 and make are needed.
-PYTHON ?= python3
+# make run: everything, from nothing. make test: the suite. PYTHON=python3.12 make run: with that Python.
 BIN := .venv/bin
 WORKERS ?= 3
-export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: run test check bench bench-loop bench-trainer bench-ui bench-researcher setup setup-dev clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
 
-setup: .venv/installed
-setup-dev: .venv/installed-dev
-
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
-	@$(PYTHON) -m venv .venv
-
-.venv/installed: requirements.txt | .venv/bin/python
-	@echo "installing requirements.txt into .venv (once; torch is large, this takes minutes)"
-	@$(BIN)/pip install --quiet -r requirements.txt
-	@touch $@
-
-.venv/installed-dev: requirements-dev.txt .venv/installed
-	@echo "installing what tests and checks need"
-	@$(BIN)/pip install --quiet -r requirements-dev.txt
-	@touch $@
+setup:
+	@sh bin/setup
+setup-dev:
+	@sh bin/setup dev
 
 test: setup-dev
 	@BIN=$(BIN) tests/setup
