@@ -97,7 +97,7 @@ def python_and_torch() -> Iterator[Check]:
     done = _run([sys.executable, "-c", ASK_TORCH])
     if done.returncode:
         words = f"Python {platform.python_version()}, but no torch: {_last_line(done)}"
-        yield Check("torch", BROKEN, _one_line(words), "make setup")
+        yield Check("torch", BROKEN, _one_line(words), "make clean setup")
         yield _device(None)
         return
     version, device, *flags = done.stdout.strip().splitlines()[-1].split("|")
@@ -115,12 +115,12 @@ def _device(torch: Torch | None) -> Check:
     preset = presets.PRESETS[settings.PRESET or detected]
     words = f"{why}; {os.cpu_count()} cores; preset {preset.name}; trains on {', '.join(devices.names())}"
     if torch is None:
-        return Check("device", COULD_BE_BETTER, words, "torch first: make setup")
+        return Check("device", COULD_BE_BETTER, words, "torch first: make clean setup")
     if detected not in {"cpu", "mps"} and not torch.cuda:
         step = "install a torch built for CUDA: see https://pytorch.org/get-started/locally"
         return Check("device", BROKEN, f"{why}, but torch {torch.version} sees no GPU and would train on the CPU", step)
     if detected == "mps" and torch.device != "mps":
-        return Check("device", BROKEN, f"{why}, but this torch does not see it (macOS 12.3 or newer?)", "make setup")
+        return Check("device", BROKEN, f"{why}, but this torch does not see it (macOS 12.3 or newer?)", "make clean setup")
     return Check("device", OK, f"{words}; torch sees {torch.device}")
 
 
@@ -316,7 +316,7 @@ def redis() -> Iterator[Check]:
         name, command = redis_command(Path(settings.REDIS_SOCKET))
         done = _run([command[0], "--version"])
     except (ImportError, OSError) as error:
-        yield Check("redis", BROKEN, _one_line(f"no server to start: {error}"), "make setup, or set REDIS_URL")
+        yield Check("redis", BROKEN, _one_line(f"no server to start: {error}"), "make clean setup, or set REDIS_URL")
         return
     if done.returncode:
         words = _one_line(f"{name} does not run: {done.stderr}")

@@ -179,6 +179,8 @@ def _level(job: Job) -> Level:
         return Level(LIMITS)
     level = sandbox.level(tuple(job.read))
     if job.sandbox == "require" and level.name == LIMITS:
+        level = sandbox.try_again(tuple(job.read))
+    if job.sandbox == "require" and level.name == LIMITS:
         raise NoSandbox(f"AUTORESEARCH_SANDBOX=require, and there is no sandbox: {level.why}.")
     return level
 

@@ -102,6 +102,12 @@ def level(read: tuple[str, ...] = ()) -> Level:
     return _best_bubblewrap(read)
 
 
+def try_again(read: tuple[str, ...] = ()) -> Level:
+    """As `level`, afresh: what was missing may have been mended since."""
+    level.cache_clear()
+    return level(read)
+
+
 def _best_bubblewrap(read: Sequence[str]) -> Level:
     """The first that holds. One that cannot forbid user namespaces in its own holds all else."""
     failures: dict[str, str] = {}

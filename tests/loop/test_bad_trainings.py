@@ -14,7 +14,7 @@ from experiments.loop import actions
 from experiments.models import stream
 from experiments.states import Failure, RunState, State
 from tests.loop.scripted import become, change
-from trainer.sandbox import LIMITS, Level
+from trainer import sandbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -96,10 +96,14 @@ def test_where_a_sandbox_is_required_and_missing_nothing_trains_and_the_words_sa
     run, loop, settings, monkeypatch
 ):
     settings.SANDBOX = "require"
-    monkeypatch.setattr("trainer.sandbox.level", lambda read=(): Level(LIMITS, "bubblewrap is not installed: apt-get ..."))
-    loop.until(run, lambda: run.state == RunState.PAUSED)
+    with monkeypatch.context() as without:
+        without.setattr(sandbox, "_failure", lambda tried, read: "bubblewrap is not installed: apt-get ...")
+        sandbox.level.cache_clear()
+        loop.until(run, lambda: run.state == RunState.PAUSED)
     assert (run.reason, run.experiments.get().state) == ("sandbox", State.READY)  # no fault of what was to train
     assert "AUTORESEARCH_SANDBOX=require, and there is no sandbox: bubblewrap is not installed" in run.detail
+    run.resume(by="ada")
+    assert loop.finish(run, 1)[0].state == State.KEPT
 
 
 def test_a_nan_in_the_summary_is_no_score(run, loop, answers):

@@ -85,11 +85,28 @@ def test_a_workspace_is_made_afresh(tmp_path):
     assert run(make_job(tmp_path / "w", "import os; print(os.listdir(os.environ['HOME']))"))[1] == "[]\n"
 
 
-def test_required_and_not_there_it_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox, "level", lambda read=(): Level(LIMITS, "bubblewrap is not installed: get it"))
+@pytest.fixture
+def without_a_sandbox(monkeypatch):
+    """Until it is undone, and remembered as long as nobody asks afresh."""
+    with monkeypatch.context() as without:
+        sandbox.level.cache_clear()
+        without.setattr(sandbox, "_failure", lambda tried, read: "bubblewrap is not installed: get it")
+        yield without
+    sandbox.level.cache_clear()
+
+
+def test_required_and_not_there_it_is_refused_before_anything_is_written(tmp_path, without_a_sandbox):
     with pytest.raises(LaunchError, match="require, and there is no sandbox: bubblewrap is not installed: get it"):
         launch.start(make_job(tmp_path / "w", "", sandbox="require"))
     assert not (tmp_path / "w").exists()
+
+
+@needs_bubblewrap
+def test_required_and_installed_since_it_is_found_without_a_restart(tmp_path, without_a_sandbox):
+    assert sandbox.level(()).name == LIMITS
+    without_a_sandbox.undo()
+    assert sandbox.level(()).name == LIMITS, "remembered"
+    assert run(make_job(tmp_path / "w", "print('trained')", sandbox="require"))[0].sandbox == BUBBLEWRAP
 
 
 def test_not_there_and_not_required_it_trains_within_limits(tmp_path, monkeypatch):
