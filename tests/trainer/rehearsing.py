@@ -100,6 +100,8 @@ BROKEN = [
     Edit("a model of a thousand times the size", "WIDTH = 128", "WIDTH = 65536", words="memory"),
     # What only one of them can see
     Edit("a tensor left on the CPU", "x = norm(x)\n        if targets", "x = norm(x * torch.ones(WIDTH))\n        if targets", cpu=True, words="same device"),
+    Edit("a mask that is a method", "create_block_mask(seen_within(self.width),", "create_block_mask((lambda _self, _b, _h, q, k: q >= k).__get__(self),",
+         cpu=True, words="requires a mask_mod function"),
     Edit("a gradient that is NaN", "return dx * scale", "return dx * scale * float('nan')", cpu=None, card=True),
     Edit("a loss that is NaN", "return loss / x.size(0)", "return (loss - loss) / (loss - loss)", card=True, words="loss is nan at step 0"),
     # What none of them refuses

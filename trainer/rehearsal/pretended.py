@@ -405,7 +405,6 @@ def patch_attention(source: str) -> None:
             return Attend.apply(query, key, value)  # type: ignore[no-untyped-call]
 
         flex.flex_attention = flex_attention
-        flex.create_block_mask = lambda *_, **__: Nothing()  # type: ignore[assignment]
     if "kernels" in source and _is_installed("kernels"):
         library: Any = types.ModuleType("kernels")
         flash = types.SimpleNamespace(flash_attn_func=flash_attention)

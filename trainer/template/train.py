@@ -164,6 +164,15 @@ if DEVICE == "cuda" and FLASH is None and "S" in WINDOW_PATTERN:
     ATTENTION = "FlexAttention"
 
 
+def seen_within(width: int):
+    """A mask for FlexAttention: a plain function of four indices, as torch counts a method's self as a fifth."""
+
+    def is_seen(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (query - key < width)
+
+    return is_seen
+
+
 class Window(nn.Module):
     """Causal attention over the last `width` tokens, the present one included."""
 
@@ -179,13 +188,10 @@ class Window(nn.Module):
         self.register_buffer("near", torch.zeros(near.shape, dtype=DTYPE).masked_fill(near, -1e4), persistent=False)
         self.blocks = None
         if ATTENTION == "FlexAttention" and self.width < MAX_SEQ_LEN:
-            self.blocks = create_block_mask(self.is_seen, None, None, MAX_SEQ_LEN, MAX_SEQ_LEN, device=DEVICE)
+            self.blocks = create_block_mask(seen_within(self.width), None, None, MAX_SEQ_LEN, MAX_SEQ_LEN, device=DEVICE)
 
     def is_hidden(self, distance: Tensor) -> Tensor:
         return (distance < 0) | (distance >= self.width)
-
-    def is_seen(self, _batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (query >= key) & (query - key < self.width)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k, v (B, T, H, D); returns the same shape."""
