@@ -6,7 +6,6 @@ Numbers read from such a tensor are made up: False, 1, or the loss of a uniform 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from pretended_cuda import patch_cuda  # type: ignore[import-not-found]
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -313,85 +313,6 @@ class Card(TorchFunctionMode):
         if q.size(0) != k.size(0) or k.size(0) != v.size(0):
             raise RuntimeError(f"The batches of query, key and value differ: {q.size(0)}, {k.size(0)} and {v.size(0)}")
         return Attend.apply(q, k, v)  # type: ignore[no-untyped-call]
-
-
-class Autocast(contextlib.ContextDecorator):
-    """torch.autocast, which without a card switches itself off."""
-
-    card: Card
-
-    def __init__(
-        self, device_type: str = "cuda", dtype: torch.dtype | None = None, enabled: bool = True, *_: Any, **__: Any
-    ) -> None:
-        self.dtype = (dtype or torch.float16) if enabled and device_type.startswith("cuda") else None
-
-    def __enter__(self) -> Autocast:
-        self.card.autocasts.append(self.dtype)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.card.autocasts.pop()
-
-
-class CudaAutocast(Autocast):
-    """torch.cuda.amp.autocast: the same without a device."""
-
-    def __init__(self, enabled: bool = True, dtype: torch.dtype | None = None, *_: Any, **__: Any) -> None:
-        super().__init__("cuda", dtype, enabled)
-
-
-class Nothing:
-    """A stream, an event, a profiler: everything can be asked of it, and nothing happens."""
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_, **__: 1.0
-
-    def __enter__(self) -> Nothing:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class Generator(torch.Generator):
-    def __new__(cls, device: Any = "cpu") -> Generator:  # noqa: ARG004
-        return super().__new__(cls, "cpu")  # type: ignore[call-arg]
-
-
-def patch_cuda(card: Card) -> None:
-    cuda: Any = torch.cuda
-    properties = types.SimpleNamespace(
-        name=card.name, major=card.capability[0], minor=card.capability[1], total_memory=card.memory_bytes,
-        multi_processor_count=132, max_threads_per_multi_processor=2048, warp_size=32, gcnArchName="",
-    )  # fmt: skip
-    answers = {
-        "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "get_device_name": card.name,
-        "get_device_capability": card.capability, "get_device_properties": properties, "init": None,
-        "is_bf16_supported": card.capability >= (8, 0), "memory_summary": "", "get_rng_state": torch.get_rng_state(),
-        "get_arch_list": [f"sm_{card.capability[0]}{card.capability[1]}"], "utilization": 0,
-        **dict.fromkeys(
-            ("synchronize", "empty_cache", "manual_seed", "manual_seed_all", "seed", "seed_all", "set_device",
-             "reset_peak_memory_stats", "reset_max_memory_allocated", "set_per_process_memory_fraction", "ipc_collect",
-             "set_rng_state", "set_stream", "reset_accumulated_memory_stats"), None,
-        ),
-    }  # fmt: skip
-    for name, answer in answers.items():
-        setattr(cuda, name, lambda *_, answer=answer, **__: answer)
-    for name in ("max_memory_allocated", "max_memory_reserved"):
-        setattr(cuda, name, lambda *_, **__: card.peak)
-    for name in ("memory_allocated", "memory_reserved"):
-        setattr(cuda, name, lambda *_, **__: card.held)
-    cuda.mem_get_info = lambda *_, **__: (max(0, card.memory_bytes - card.held), card.memory_bytes)
-    for name in ("Stream", "Event", "CUDAGraph", "stream", "device", "graph"):
-        setattr(cuda, name, Nothing)
-    cuda.current_stream = cuda.default_stream = lambda *_, **__: Nothing()
-    Autocast.card = card
-    torch.autocast = torch.amp.autocast = torch.amp.autocast_mode.autocast = Autocast  # type: ignore[assignment,misc,attr-defined]
-    cuda.amp.autocast = CudaAutocast
-    torch.Generator = Generator  # type: ignore[misc]
-    default: Any = torch.set_default_device
-    torch.set_default_device = lambda device: default(card.moved(device))
 
 
 def patch_attention(source: str) -> None:
