@@ -12,6 +12,7 @@ from experiments.measures import number
 from experiments.models import Experiment, Program, Run
 from experiments.states import LIVE, Kind, RunState, State
 from experiments.tiles import gain_percent
+from trainer.presets import PRESETS
 
 _RUN_ORDER = [RunState.ACTIVE, RunState.PAUSED, RunState.ENDED]
 UNPRICED = Q(calls_unpriced__gt=0) | Q(cost=None) & (Q(tokens_in__gt=0) | Q(tokens_out__gt=0))
@@ -50,6 +51,12 @@ class RunCard:
 class ProgramCard:
     program: Program
     runs: list[RunCard]
+
+    @property
+    def real_data(self) -> str:
+        """The data set that a new program on such a machine takes; "" where it is this one's."""
+        preset = PRESETS.get(self.program.preset)
+        return preset.dataset if preset and preset.dataset != self.program.dataset else ""
 
 
 def program_cards() -> list[ProgramCard]:

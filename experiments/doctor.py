@@ -152,12 +152,13 @@ def _training_reads(folder: str) -> bool:
 
 
 def wanted_data() -> list[launch.Data]:
-    """Of the programs; before there is one, of this machine's preset."""
+    """Of the programs; before there is one, of the demo that the first start makes, or of this machine's preset."""
     try:
         wanted = {training.data_of(program) for program in Program.objects.all() if program.has_exam}
     except DatabaseError:  # not migrated, or away: `database` says so
         wanted = set()
     preset = presets.PRESETS[settings.PRESET or presets.detect()[0]]
+    preset = presets.offline(preset) if settings.DEMO else preset
     default = launch.Data(Path(settings.DATA_DIR), preset.dataset, preset.vocab_size, preset.seq_len)
     return sorted(wanted or {default}, key=str)
 

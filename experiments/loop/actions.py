@@ -21,17 +21,19 @@ _UNFINISHED = (State.READY, State.TRAINING, State.EVALUATING, State.CONFIRMING)
 TEMPLATE_FILES = ("program.md", *launch.FIXED, "train.py")
 
 
-def create_program(name: str, *, template: Path | None = None, preset: str = "", **fields: Any) -> Program:
+def create_program(
+    name: str, *, template: Path | None = None, preset: str = "", offline: bool = False, **fields: Any
+) -> Program:
     """A program from the trainer's template: its repository, its first commit, its brief.
 
     `preset` names one of trainer/presets.py: its constants are written into the first commit, its data set and budget
-    into the recipe.
+    into the recipe. `offline`: on text that needs no download.
     """
     folder = template or Path(settings.TEMPLATE_DIR)
     files = {name: (folder / name).read_text() for name in TEMPLATE_FILES if (folder / name).exists()}
     defaults: dict[str, Any] = {"command": ["{python}", "train.py"], "editable": ["train.py"], "fixed": ["prepare.py"]}
     if preset:
-        chosen = presets.PRESETS[preset]
+        chosen = presets.offline(presets.PRESETS[preset]) if offline else presets.PRESETS[preset]
         files["train.py"] = presets.apply(files["train.py"], chosen.constants)
         defaults |= {
             "preset": preset, "dataset": chosen.dataset, "vocab_size": chosen.vocab_size, "seq_len": chosen.seq_len,
@@ -161,11 +163,12 @@ def _outside(run: Run, workspace: Workspace) -> str:
 
 
 def create_demo() -> Run | None:
+    """A program with this machine's model on text that every machine has: it must train without a network, and soon."""
     if not settings.DEMO or Program.objects.exists():
         return None
     with transaction.atomic():  # both or neither: a program without its run would never start by itself
         program = create_program(
-            "small-gpt", preset=settings.PRESET or presets.detect()[0], researcher=settings.DEMO_RESEARCHER,
-            model=settings.DEMO_MODEL, api_base=settings.DEMO_API_BASE,
+            "small-gpt", preset=settings.PRESET or presets.detect()[0], offline=True,
+            researcher=settings.DEMO_RESEARCHER, model=settings.DEMO_MODEL, api_base=settings.DEMO_API_BASE,
         )
         return start_run(program, "demo", by="first start", max_experiments=30, hours=0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,10 @@ def constant(source: str, name: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("preset", presets.PRESETS.values(), ids=presets.PRESETS)
+OFFLINE = {f"{name}-offline": presets.offline(preset) for name, preset in presets.PRESETS.items()}
+
+
+@pytest.mark.parametrize("preset", [*presets.PRESETS.values(), *OFFLINE.values()], ids=[*presets.PRESETS, *OFFLINE])
 def test_a_preset_fits_train_py_and_itself(preset: presets.Preset) -> None:
     source = presets.apply(SOURCE, preset.constants)
     compile(source, preset.name, "exec")
@@ -72,3 +76,43 @@ def test_a_new_program_has_the_presets_constants_and_recipe() -> None:
     assert constant(source, "DEPTH") == str(preset.constants["DEPTH"])
     assert (program.preset, program.dataset, program.vocab_size, program.seq_len) == ("gpu-8gb", "tinystories", 2048, 512)
     assert program.budget_seconds == 300
+
+
+def _create_demo(monkeypatch: pytest.MonkeyPatch, settings: Any, detected: str) -> Any:
+    from experiments import tasks
+
+    settings.DEMO, settings.PRESET = True, ""
+    monkeypatch.setattr(presets, "detect", lambda: (detected, "pretended"))
+    monkeypatch.setattr(tasks, "wake", lambda _run: None)
+    run = tasks.create_demo()
+    assert run is not None
+    return run.program
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("detected", presets.PRESETS)
+def test_the_demo_needs_no_network_on_any_machine(monkeypatch: pytest.MonkeyPatch, settings: Any, detected: str) -> None:
+    from experiments.loop.workspace import Workspace
+
+    program = _create_demo(monkeypatch, settings, detected)
+    assert program.dataset == "stdlib" and program.budget_seconds <= 60 and program.preset == detected
+    source = Workspace(program.repo).read("refs/heads/main", ["train.py"])["train.py"]
+    depth = presets.PRESETS[detected].constants.get("DEPTH", constant(SOURCE, "DEPTH"))
+    assert constant(source, "DEPTH") == str(depth)
+
+
+@pytest.mark.django_db
+def test_the_page_says_which_data_a_new_program_takes(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, admin_client: Any
+) -> None:
+    _create_demo(monkeypatch, settings, "h100")
+    assert "a new program takes climbmix" in admin_client.get("/").content.decode()
+
+
+@pytest.mark.django_db
+def test_where_the_demo_has_the_presets_own_data_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, admin_client: Any
+) -> None:
+    _create_demo(monkeypatch, settings, "cpu")
+    page = admin_client.get("/").content.decode()
+    assert "This is a demo" in page and "a new program takes" not in page

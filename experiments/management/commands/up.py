@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from experiments import signin, tasks
 from experiments.management.compression import compress
 from experiments.management.supervisor import Supervisor
+from trainer import presets
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -58,3 +59,6 @@ class Command(BaseCommand):
         made = tasks.create_demo()
         if made:
             self._say(f"demo    made    program {made.program}, run {made.tag}: ends after 30 experiments or 30 minutes")
+            real = presets.PRESETS[made.program.preset].dataset
+            if real != made.program.dataset:
+                self._say(f"demo    data    text of this machine, nothing to load; a new program takes {real}")
