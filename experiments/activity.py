@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from experiments import diffs, planning, presence
+from experiments import diffs, loading, planning, presence
+from experiments.loading import Loading
 from experiments.models import Experiment, Program, Run
 from experiments.researcher.strategy import Plan
 from experiments.states import ON_DEVICE, RunState, State
@@ -22,6 +23,7 @@ _ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, S
 class Item:
     experiment: Experiment
     waits_for: str = ""  # READY, or a stage that nobody has taken up yet
+    loading: Loading | None = None  # how far the data is that it waits for
     aside: str = ""  # what a person should know before they decide
 
     @property
@@ -50,7 +52,7 @@ def activity(run: Run) -> Activity:
     live = sorted(light.filter(state__in=_ORDER), key=lambda e: (_ORDER.index(State(e.state)), e.number))
     on_device = [experiment for experiment in live if experiment.state in ON_DEVICE]
     best = run.best
-    items = [Item(one, _waits_for(run, one, on_device), _aside(one, best)) for one in live]
+    items = [Item(one, _waits_for(run, one, on_device), _loading(run, one), _aside(one, best)) for one in live]
     now = [item for item in items if item.experiment.state in _BIG] or items[:1]
     last = light.filter(finished_at__isnull=False).select_related("parent").order_by("-finished_at", "-number").first()
     return Activity(
@@ -61,6 +63,10 @@ def activity(run: Run) -> Activity:
         idle="" if items else _idle(run),
         plan=planning.plan_for(run) if _plans(run) else None,
     )
+
+
+def _loading(run: Run, experiment: Experiment) -> Loading | None:
+    return loading.of_program(run.program) if experiment.state == State.READY and experiment.worker else None
 
 
 def _plans(run: Run) -> bool:

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PAGES_ARE_MADE_OF = """
 activity advice audit cards charts comparison costs forms forms_agent forms_import forms_manual forms_new forms_program
-forms_recipe forms_stale importing inbox log_text machines markup measures model_check overlaid planning preflights prompts
+forms_recipe forms_stale importing inbox loading log_text machines markup measures model_check overlaid planning preflights
+prompts
 report report_picture report_rows results stream_reading table tiles words
 """
 

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,6 +28,9 @@ SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
 FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py")
 VISIBLE = ("train", "tokenizer.json", "meta.json")  # of prepared data; held_out is for the judge alone
 STDLIB = "stdlib"  # the data set that lies in every Python's own folder, too
+PREPARING = "preparing-"  # names of the files that say how far it is
+CHECK_SECONDS = 0.5  # between two looks whether the data is still wanted
+STOP_SECONDS = 3.0  # for a prepare.py that is to end; then it is killed
 LOG_CAP_BYTES = 4_000_000
 # What of our environment a training may see. No key, no URL of ours.
 PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "AUTORESEARCH_THREADS", "SYSTEMROOT")
@@ -53,6 +58,12 @@ class Data:
     vocab_size: int = 512
     seq_len: int = 256
     folder: str = ""  # of an earlier text, below cache_dir; "": the one that prepare.py makes today
+
+    @property
+    def progress(self) -> Path:
+        """Where prepare.py says how far it is, while it works on this."""
+        name = hashlib.sha256(self.dataset.encode()).hexdigest()[:12]
+        return self.cache_dir / f"{PREPARING}{name}-{self.vocab_size}.json"
 
     def environment(self) -> dict[str, str]:
         return {
@@ -88,32 +99,37 @@ class Job:
     env: Mapping[str, str] = field(default_factory=dict)  # more of its environment
 
 
-def prepare(data: Data) -> Path:
+def prepare(data: Data, check: Callable[[], None] = lambda: None) -> Path:
     """Make corpus and tokenizer where they are missing, by the fixed prepare.py. Asked once a process; returns their folder.
 
-    Raises LaunchError with prepare.py's words.
+    It may take minutes: `check` is called meanwhile and may raise to give up; what has been downloaded is kept. One at a
+    time loads, in this process and in others. Raises LaunchError with prepare.py's words.
     """
     key = (str(data.cache_dir), data.dataset, str(data.vocab_size), data.folder)
-    with _preparing:
+    while not _preparing.acquire(timeout=CHECK_SECONDS):
+        check()
+    try:
         if key not in _prepared or not _prepared[key].exists():
             if data.dataset == STDLIB and sandbox.level().name != LIMITS:
                 sandbox.other_pythons()  # searched for now, not when a training waits
             data.cache_dir.mkdir(parents=True, exist_ok=True)
-            _ask_prepare(data)
+            _ask_prepare(data, check)
             _prepared[key] = _where(data)
-    return _prepared[key]
+        return _prepared[key]
+    finally:
+        _preparing.release()
 
 
-def on_text(data: Data, validation_hash: str, train_hash: str = "") -> Data:
+def on_text(data: Data, validation_hash: str, train_hash: str = "", check: Callable[[], None] = lambda: None) -> Data:
     """The same data set with the text of these hashes, which an earlier version or another Python may have made.
 
-    Raises LaunchError where that text is gone, and what prepare.py makes today is another.
+    `check` as for `prepare`. Raises LaunchError where that text is gone, and what prepare.py makes today is another.
     """
     today = _where(data)
     for folder in (today, *(path.parent for path in sorted(data.cache_dir.glob("*/meta.json")))):
         if _is_text(folder, data, validation_hash, train_hash) and (folder / "held_out").exists():
             return replace(data, folder="" if folder == today else folder.name)
-    if not _is_text(prepare(data), data, validation_hash, train_hash):
+    if not _is_text(prepare(data, check), data, validation_hash, train_hash):
         raise LaunchError(
             f"This run began on a text ({validation_hash[:12]}) that is no longer in {data.cache_dir}, and what this "
             "machine has is another: their scores cannot be compared. Put that folder back, or start a new run."
@@ -133,16 +149,48 @@ def _is_text(folder: Path, data: Data, validation_hash: str, train_hash: str) ->
 @functools.cache
 def _where(data: Data) -> Path:
     """The folder that prepare.py makes of it, there or not."""
-    return Path(_ask_prepare(data, "--where").strip())
+    return Path(_ask_prepare(data, lambda: None, "--where").strip())
 
 
-def _ask_prepare(data: Data, *options: str) -> str:
-    command, env = [sys.executable, str(TEMPLATE / "prepare.py"), *options], {**os.environ, **data.environment()}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        tail = (done.stdout + done.stderr).strip()[-1500:]
+def _ask_prepare(data: Data, check: Callable[[], None], *options: str) -> str:
+    command = [sys.executable, str(TEMPLATE / "prepare.py"), *options]
+    env = {**os.environ, **data.environment(), "AUTORESEARCH_PROGRESS": str(data.progress)}
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while _waits(process):
+                check()
+        finally:
+            if _end(process):
+                data.progress.unlink(missing_ok=True)  # it could not do so itself
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if process.returncode:
+        words = [line for line in said.splitlines() if not line.startswith("Download: ")]  # how far it was, many times
+        tail = "\n".join(words).strip()[-1500:]
         raise LaunchError(f"The data could not be prepared. `python prepare.py` said:\n{tail}")
-    return done.stdout
+    return said
+
+
+def _waits(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(CHECK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """End it where it still runs; whether it had to be killed."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return True
+    return False
 
 
 def fixed_files(names: Sequence[str], template: Path = TEMPLATE) -> dict[str, Path]:

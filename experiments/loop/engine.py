@@ -21,7 +21,7 @@ from django.utils import timezone
 from experiments import presence
 from experiments.loop import asking, chain, devices, judging, outage, sweeping, training, verdict
 from experiments.loop.errors import LimitReached, MergeConflict, NotReady, StageError
-from experiments.loop.lease import heartbeat
+from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
@@ -29,7 +29,7 @@ from experiments.models.text import differing
 from experiments.researcher.base import Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.edits import edits_to_json
 from experiments.researcher.sameness import whole_key
-from experiments.states import Badge, Failure, Kind, Mode, StaleState, State, StateError
+from experiments.states import Badge, Failure, Kind, Mode, RunState, StaleState, State, StateError
 from trainer.output import Summary, parse_summary
 
 log = logging.getLogger(__name__)
@@ -185,18 +185,24 @@ def train(experiment_id: int, began: Callable[[int], None] | None = None) -> boo
 
 def _begin(experiment: Experiment) -> bool:
     """Lay out the workspace and start the shim; False when the edit no longer fits the best, or the run was paused."""
-    best = experiment.run.best
-    with heartbeat(experiment):
+    best, ready = experiment.run.best, True
+    with heartbeat(experiment) as lease:
         training.end_orphans()
         moved = best is not None and experiment.parent_id != best.pk and experiment.kind != Kind.REPEAT
         elsewhere = best is not None and moved and not experiment.branches_from(best)
         if best is not None and elsewhere and not _refit(experiment, best):
             return False
         Workspace(experiment.run.program.repo).set_ref(experiment.ref, experiment.commit)  # the row is the truth
-        training.prepare_data(experiment)
+        try:
+            training.prepare_data(experiment, lambda: _still_wanted(experiment, lease))
+        except training.NotWanted:
+            ready = False
+    if stopping.is_set():
+        experiment.release()
+        return False
     worker, now = presence.me(), timezone.now()
     with transaction.atomic():
-        if not Run.locked(experiment.run_id).is_active:
+        if not Run.locked(experiment.run_id).is_active or not ready:
             experiment.requeue(by="loop", why="the run was paused before the training began")
             return False
         experiment.move_to(
@@ -209,6 +215,13 @@ def _begin(experiment: Experiment) -> bool:
         training.remove(experiment)
         raise StageError(Failure.CRASH, f"The workspace could not be laid out: {error}. Mend the recipe's files.") from error
     return True
+
+
+def _still_wanted(experiment: Experiment, lease: Lease) -> None:
+    """Asked while its data is loaded. Raises StaleState when it was cancelled, NotWanted when it must not begin now."""
+    lease.check()
+    if stopping.is_set() or not Run.objects.filter(pk=experiment.run_id, state=RunState.ACTIVE).exists():
+        raise training.NotWanted
 
 
 def _refit(experiment: Experiment, best: Experiment) -> bool:

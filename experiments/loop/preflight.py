@@ -90,8 +90,9 @@ def _rehearse(
         data = training.data_of_run(experiment.run)
         folder = _folder()
         job = launch.Job(
-            folder=folder, export=export, command=program.command, data=data, data_dir=launch.prepare(data), device="cpu",
-            device_lock=folder, budget_seconds=program.budget_seconds, deadline_seconds=seconds, seed=experiment.seed,
+            folder=folder, export=export, command=program.command, data=data,
+            data_dir=launch.prepare(data, is_ours), device="cpu", device_lock=folder,
+            budget_seconds=program.budget_seconds, deadline_seconds=seconds, seed=experiment.seed,
             fixed=launch.fixed_files(program.fixed, Path(settings.TEMPLATE_DIR)), sandbox=settings.SANDBOX,
             read=settings.SANDBOX_READ,
         )  # fmt: skip

@@ -20,10 +20,12 @@ from typing import Any
 import psutil
 from django.conf import settings
 
+from experiments import events
 from experiments.loop import devices
 from experiments.loop.errors import NotReady
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run, stream
+from experiments.models.text import Text
 from experiments.states import State
 from trainer import launch
 from trainer.output import LineSplitter, Point, is_whole_step, parse_step, strip_controls
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS, FLUSH_SECONDS, BEAT_SECONDS = 0.03, 0.1, 2.0
 SHIM_START_SECONDS = 10.0  # from the spawn until the shim holds its lock
 KILL_GRACE_SECONDS = 3.0
+TELL_SECONDS = 1.5  # between two words to the pages on how far a download is
 
 
 class ShimLost(Exception):
@@ -87,12 +90,15 @@ def data_of(program: Program) -> launch.Data:
     return launch.Data(Path(settings.DATA_DIR), program.dataset, program.vocab_size, program.seq_len)
 
 
-def data_of_run(run: Run) -> launch.Data:
+def data_of_run(run: Run, check: Callable[[], None] = lambda: None) -> launch.Data:
     """A run goes on with the text that it began on, whatever is set since: two cannot be compared. Raises LaunchError."""
+    data, began = _began_on(run)
+    return launch.on_text(data, began.validation_hash, began.train_hash, check) if began else data
+
+
+def _began_on(run: Run) -> tuple[launch.Data, Text | None]:
     data, began = data_of(run.program), run.text if run.program.has_exam else None
-    if began is None:
-        return data
-    return launch.on_text(replace(data, dataset=began.dataset), began.validation_hash, began.train_hash)
+    return (replace(data, dataset=began.dataset), began) if began else (data, None)
 
 
 def _best_score(experiment: Experiment) -> float | None:
@@ -101,13 +107,30 @@ def _best_score(experiment: Experiment) -> float | None:
     return best.score if best else None
 
 
-def prepare_data(experiment: Experiment) -> None:
-    """Corpus and tokenizer, once per worker and data set: by the fixed prepare.py, outside the training. Raises NotReady."""
-    if experiment.run.program.has_exam:
-        try:
-            launch.prepare(data_of_run(experiment.run))
-        except launch.LaunchError as error:
-            raise NotReady(error.cause, str(error)) from error
+class NotWanted(Exception):
+    """The data is not needed now: the run was paused, or this worker ends."""
+
+
+def prepare_data(experiment: Experiment, check: Callable[[], None]) -> None:
+    """Corpus and tokenizer, once per worker and data set: by the fixed prepare.py, outside the training. Raises NotReady.
+
+    A download takes minutes: pages are told how far it is, and `check` may raise to give up.
+    """
+    if not experiment.run.program.has_exam:
+        return
+    progress, told_at = _began_on(experiment.run)[0].progress, 0.0
+
+    def look() -> None:
+        nonlocal told_at
+        check()
+        if time.time() - told_at > TELL_SECONDS and progress.exists():
+            told_at = time.time()
+            events.changed(experiment.run_id, "data", experiment.pk)
+
+    try:
+        launch.prepare(data_of_run(experiment.run, look), look)
+    except launch.LaunchError as error:
+        raise NotReady(error.cause, str(error)) from error
 
 
 def _report(folder: Path) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
+from experiments import loading
 from experiments.loop import devices, training
 from experiments.loop.ahead import ASKED_AT_ONCE
 from experiments.management.first_words import FirstWords
@@ -163,11 +164,11 @@ class Supervisor:
 
     def watch(self) -> None:
         """Start again what dies, with a growing pause, until told to stop."""
-        first = FirstWords(time.monotonic())
+        first, lines = FirstWords(time.monotonic()), loading.Lines()
         while not self.stopping:
             time.sleep(0.2)
             with contextlib.suppress(DatabaseError):  # away for a while: the pages say so
-                for line in first.new(time.monotonic()):
+                for line in (*lines.new(time.monotonic()), *first.new(time.monotonic())):
                     self.say(line)
             for name, child in self.children.items():
                 if not child.is_running and not self.stopping:

@@ -189,7 +189,7 @@ def test_a_pause_while_the_workspace_is_laid_out_starts_no_training(start, loop,
     answers(change("MATRIX_LR", 0.09))
     idea = ready(run)
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.loop.training.prepare_data", lambda _: Run.objects.get().pause(by="ada", now=True))
+        patch.setattr("experiments.loop.training.prepare_data", lambda *_: Run.objects.get().pause(by="ada", now=True))
         engine.train(idea.pk)
     idea.refresh_from_db()
     assert (idea.state, idea.worker, idea.training_at, look(run)) == (State.READY, "", None, [])

@@ -36,7 +36,7 @@ def start(make_script_program, loop, settings, monkeypatch):
         monkeypatch.setattr(type(run.program), "has_exam", True)
         monkeypatch.setattr(engine.judging, "judge", _without_exam(engine.judging.judge))
         monkeypatch.setattr(engine.training, "_job", _without_data(engine.training._job))
-        monkeypatch.setattr(engine.training, "prepare_data", lambda experiment: None)
+        monkeypatch.setattr(engine.training, "prepare_data", lambda *_: None)
         return run, asked
 
     return start

@@ -2,7 +2,8 @@
 
 A file grows under the name NAME.part and gets its own name only when its length, and its SHA-256 where the server tells
 it, are right. A download that was cut off goes on where it ended, if the server still has the same content.
-AUTORESEARCH_MIRROR takes the place of https://huggingface.co. Standard library only.
+AUTORESEARCH_MIRROR takes the place of https://huggingface.co. AUTORESEARCH_PROGRESS names a file for whoever waits: see
+`tell`. Standard library only.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import email.utils
 import errno
 import hashlib
 import http.client
+import json
 import os
 import random
 import re
@@ -269,6 +271,22 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def tell(stage: str, **facts: object) -> None:
+    """Say what is being done, in a file that is always whole, for whoever waits. Only a hint: no fault of it matters."""
+    path = os.environ.get("AUTORESEARCH_PROGRESS")
+    if path:
+        fresh = Path(f"{path}.new")
+        with contextlib.suppress(OSError):
+            fresh.write_text(json.dumps({"stage": stage, "updated_at": time.time(), **facts}))
+            os.replace(fresh, path)
+
+
+def tell_end() -> None:
+    path = os.environ.get("AUTORESEARCH_PROGRESS")
+    if path:
+        Path(path).unlink(missing_ok=True)
+
+
 @dataclass
 class Progress:
     """One line on a terminal, renewed; else a line every few seconds."""
@@ -279,6 +297,7 @@ class Progress:
     totals: dict[Path, int] = field(default_factory=dict)
     finished: int = 0
     shown_at: float = 0.0
+    told_at: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "Progress":
@@ -296,6 +315,9 @@ class Progress:
             self.done[path] += size
             self.fresh += size
             self.show(0.2 if sys.stdout.isatty() else 5.0)
+            if time.monotonic() - self.told_at >= 1:
+                self.told_at = time.monotonic()
+                tell("download", **self.facts())
 
     def finish(self) -> None:
         with self.lock:
@@ -304,6 +326,15 @@ class Progress:
     def say(self, text: str) -> None:
         with self.lock:
             print(("\r\033[K" if sys.stdout.isatty() else "") + f"download: {text}", flush=True)
+            tell("download", **self.facts(), trouble=text)
+
+    def facts(self) -> dict[str, float]:
+        """Bytes done and in all. The size of a file that has not begun is taken to be that of the others."""
+        known = len(self.totals)
+        return {
+            "done": sum(self.done.values()), "total": sum(self.totals.values()) * self.files // max(1, known),
+            "speed": self.fresh / max(1e-3, time.monotonic() - self.began), "files": self.files, "finished": self.finished,
+        }  # fmt: skip
 
     def show(self, every: float, end: str = "") -> None:
         now = time.monotonic()

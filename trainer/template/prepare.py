@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -120,7 +121,11 @@ def prepare() -> None:
         CACHE_DIR.mkdir(parents=True, exist_ok=True)
         with download.locked(DATA_DIR):
             if not is_prepared():
-                make(corpus.load(DATASET, CACHE_DIR, DATASETS[_name].eval_bytes))
+                try:
+                    download.tell("text")
+                    make(corpus.load(DATASET, CACHE_DIR, DATASETS[_name].eval_bytes))
+                finally:
+                    download.tell_end()
                 return
     tokens = json.loads((DATA_DIR / "meta.json").read_text())["validation_tokens"]
     require_a_row(tokens, DATA_DIR)
@@ -129,10 +134,13 @@ def prepare() -> None:
 
 def make(texts) -> None:
     """Tokenizer and tokens of a corpus.Texts, first in a scratch folder, then in one move in DATA_DIR."""
+    from download import tell
+
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=CACHE_DIR, prefix="preparing-") as scratch:
         made = Path(scratch) / "data"
         (made / "held_out").mkdir(parents=True)
+        tell("tokenizer")
         train_tokenizer(texts.train(), made / "tokenizer.json")
         tokenizer = Tokenizer.from_directory(made)
         print(f"Tokenizer: {tokenizer.get_vocab_size()} tokens, after {time.perf_counter() - started:.1f}s", flush=True)
@@ -143,6 +151,7 @@ def make(texts) -> None:
             ("secret", "held_out", "secret.bin", texts.secret),
             ("train", "train", "{:05d}.bin", texts.train()),
         ):
+            tell("tokens", part=name)
             tokens, size, digest = write_tokens(tokenizer, documents, made / folder / file)
             print(f"Data: {tokens:,} tokens of {size:,} bytes for {name}", flush=True)
             meta |= {f"{name}_tokens": tokens, f"{name}_bytes": size, f"{name}_hash": digest}
@@ -482,4 +491,5 @@ if __name__ == "__main__":
     elif sys.argv[1:]:
         raise SystemExit(__doc__)
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("prepare: stopped; what was downloaded is kept."))
         prepare()
