@@ -69,7 +69,7 @@ class Lines:
             before = self.said.get(path)
             if told is None or (before is None and time.time() - float(told.get("updated_at") or 0) > OLD_SECONDS):
                 continue  # of a process that was killed
-            found = describe("the data", told, time.time())
+            found = describe(str(told.get("dataset") or "the data"), told, time.time())
             if before is None or self._is_due(*before, found, now):
                 self.said[path] = (now, found)
                 yield found.what + (f" ({found.percent:.0f}%)" if found.percent is not None else "")

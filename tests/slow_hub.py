@@ -6,7 +6,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-SIZE, PIECE = 40_000_000, 200_000
+SIZE, PIECE = 400_000_000, 200_000
 
 
 class Hub(ThreadingHTTPServer):

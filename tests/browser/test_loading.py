@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -49,18 +50,33 @@ def test_the_bar_moves_by_itself_and_a_cancelled_experiment_ends_the_download(
 ) -> None:
     page.goto(run)
     words = page.locator("[data-loading]")
-    expect(words).to_have_text(re.compile(r"Loading tinystories: \d+ of 40 MB, \d+ s left"))
+    expect(words).to_have_text(re.compile(r"Loading tinystories: \d+ of 400 MB, \d+ (s|min) left"))
     expect(page.locator("#activity")).to_contain_text("it goes on where it ended")
     before = page.evaluate(SHARE)
     assert 0 <= before < 1
     page.wait_for_function(f"{SHARE} > {before}")
     page.wait_for_timeout(5000)  # longer than a lease without a heartbeat lives
-    expect(page.locator("#activity")).to_contain_text("#0")
+    expect(page.locator("#activity article header")).not_to_contain_text("attempt")  # nobody took it over
     page.get_by_role("button", name="Cancel this experiment").click()
     wait_for(lambda: not downloads(here), seconds=10)
     # The next baseline goes on where that one ended
-    expect(words).to_have_text(re.compile(r"Loading tinystories: \d+ of 40 MB"))
+    expect(words).to_have_text(re.compile(r"Loading tinystories: \d+ of 400 MB"))
     assert hub.asked[-1].startswith("bytes=")
+
+
+def test_the_terminal_says_it_and_a_killed_worker_starts_no_second_download(
+    here: Installation, hub: Hub, run: str, page: Page
+) -> None:
+    page.goto(run)
+    expect(page.locator("[data-loading]")).to_be_visible()
+    asked = len(hub.asked)
+    wait_for(lambda: re.search(r"Loading tinystories: \d+ of 400 MB.*%\)", here.console), seconds=10)
+    dead = here.child("gpu")
+    os.kill(dead, signal.SIGKILL)
+    wait_for(lambda: here.processes("-Q gpu") and here.child("gpu") != dead, seconds=20)
+    expect(page.locator("#activity article header")).to_contain_text("attempt 2")
+    expect(page.locator("[data-loading]")).to_be_visible()
+    assert len(hub.asked) == asked
 
 
 def test_a_pause_does_not_wait_for_the_download(here: Installation, run: str, page: Page) -> None:

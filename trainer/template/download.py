@@ -277,7 +277,8 @@ def tell(stage: str, **facts: object) -> None:
     if path:
         fresh = Path(f"{path}.new")
         with contextlib.suppress(OSError):
-            fresh.write_text(json.dumps({"stage": stage, "updated_at": time.time(), **facts}))
+            told = {"dataset": os.environ.get("AUTORESEARCH_DATASET", ""), "stage": stage, "updated_at": time.time()}
+            fresh.write_text(json.dumps(told | facts))
             os.replace(fresh, path)
 
 
