@@ -16,6 +16,7 @@ from trainer.spec import read_json
 
 SILENT_SECONDS = 20.0  # then the download stands still
 OLD_SECONDS = 60.0  # then nobody writes it any more
+SHORT_SECONDS = 8.0  # what is prepared sooner, such as the demo's data, needs no line
 LINE_SECONDS, LINE_PERCENT = 10.0, 10.0  # between two lines of one download on the terminal
 STAGES = {"tokenizer": "learning a tokenizer", "tokens": "turning text into tokens", "text": "reading the text"}
 
@@ -60,22 +61,30 @@ class Lines:
     """What the terminal says of all that is being prepared: at the start, now and then, at the end."""
 
     def __init__(self) -> None:
+        self.seen: dict[Path, float] = {}  # since when
         self.said: dict[Path, tuple[float, Loading]] = {}  # when, and what
 
     def new(self, now: float) -> Iterator[str]:
         files = set(Path(settings.DATA_DIR).glob(f"{launch.PREPARING}*.json"))
         for path in sorted(files):
-            told = read_json(path)
-            before = self.said.get(path)
-            if told is None or (before is None and time.time() - float(told.get("updated_at") or 0) > OLD_SECONDS):
-                continue  # of a process that was killed
-            found = describe(str(told.get("dataset") or "the data"), told, time.time())
-            if before is None or self._is_due(*before, found, now):
-                self.said[path] = (now, found)
-                yield found.what + (f" ({found.percent:.0f}%)" if found.percent is not None else "")
-        for path in set(self.said) - files:
-            del self.said[path]
-            yield "The data is no longer being prepared: the training begins, or the page says why not."
+            if line := self._line(path, read_json(path) or {}, now):
+                yield line
+        for path in set(self.seen) - files:
+            del self.seen[path]
+            if self.said.pop(path, None):
+                yield "The data is no longer being prepared: the training begins, or the page says why not."
+
+    def _line(self, path: Path, told: dict[str, Any], now: float) -> str:
+        since, before = self.seen.setdefault(path, now), self.said.get(path)
+        is_killed = before is None and time.time() - float(told.get("updated_at") or 0) > OLD_SECONDS  # who wrote it
+        is_short = told.get("stage") != "download" and now - since < SHORT_SECONDS
+        if not told or is_killed or is_short:
+            return ""
+        found = describe(str(told.get("dataset") or "the data"), told, time.time())
+        if before and not self._is_due(*before, found, now):
+            return ""
+        self.said[path] = (now, found)
+        return found.what + (f" ({found.percent:.0f}%)" if found.percent is not None else "")
 
     @staticmethod
     def _is_due(at: float, before: Loading, found: Loading, now: float) -> bool:

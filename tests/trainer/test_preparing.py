@@ -146,6 +146,21 @@ def test_the_terminal_says_it_at_the_start_now_and_then_and_at_the_end(
     assert "no longer being prepared" in "".join(lines.new(100.0)) and list(lines.new(101.0)) == []
 
 
+def test_what_is_prepared_in_a_moment_needs_no_line(
+    data: Data, monkeypatch: pytest.MonkeyPatch, settings, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = str(tmp_path)
+    monkeypatch.setenv("AUTORESEARCH_PROGRESS", str(data.progress))
+    download, lines = load_template("download"), loading.Lines()
+    for second in range(4):
+        download.tell("tokenizer")
+        assert list(lines.new(float(second))) == []
+    download.tell_end()
+    assert list(lines.new(5.0)) == []
+    download.tell("tokenizer")
+    assert [list(lines.new(now)) != [] for now in (10.0, 15.0, 20.0)] == [False, False, True]
+
+
 def test_the_size_of_files_that_have_not_begun_is_taken_to_be_that_of_the_others(tmp_path: Path) -> None:
     download = load_template("download")
     with download.Progress(files=10) as progress:
