@@ -243,14 +243,13 @@ def sandbox_level() -> Iterator[Check]:
 
 
 def short_training() -> Iterator[Check]:
-    """Two seconds of the preset's program, as the loop would train it: sandbox, device, judge and all."""
-    preset = presets.PRESETS[settings.PRESET or presets.detect()[0]]
+    """Two seconds of the demo's program, as the loop would train it: sandbox, device, judge and all."""
+    preset = presets.offline(presets.PRESETS[settings.PRESET or presets.detect()[0]])
     device = devices.free(())
     if is_locked(devices.lock_path(device)):
         yield Check("training", OK, f"not tried: another training holds {device}", "doctor again when nothing trains")
         return
-    offline = launch.Data(Path(settings.DATA_DIR), launch.STDLIB, preset.vocab_size, preset.seq_len)
-    data = next((data for data in wanted_data() if data.dataset not in DOWNLOADED), offline)
+    data = launch.Data(Path(settings.DATA_DIR), preset.dataset, preset.vocab_size, preset.seq_len)
     try:
         with alone.scratch() as folder:
             job = alone.job(folder, alone.Wish(preset, data, device, TRAINING_SECONDS))

@@ -112,12 +112,20 @@ def prepare(data: Data, check: Callable[[], None] = lambda: None) -> Path:
         if key not in _prepared or not _prepared[key].exists():
             if data.dataset == STDLIB and sandbox.level().name != LIMITS:
                 sandbox.other_pythons()  # searched for now, not when a training waits
-            data.cache_dir.mkdir(parents=True, exist_ok=True)
+            _make(data.cache_dir)
             _ask_prepare(data, check)
             _prepared[key] = _where(data)
         return _prepared[key]
     finally:
         _preparing.release()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        todo = "Mend that, or let AUTORESEARCH_CACHE_DIR name another folder."
+        raise LaunchError(f"The folder of the data, {folder}, cannot be made: {error.strerror}. {todo}") from error
 
 
 def on_text(data: Data, validation_hash: str, train_hash: str = "", check: Callable[[], None] = lambda: None) -> Data:

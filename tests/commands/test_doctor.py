@@ -63,7 +63,7 @@ def test_data_that_this_machine_has_are_prepared(settings, tmp_path: Path) -> No
 
 
 def test_data_that_would_be_downloaded_bring_the_command_that_does(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    settings.PRESET, settings.DATA_DIR = "h100", tmp_path / "a folder"
+    settings.PRESET, settings.DATA_DIR, settings.DEMO = "h100", tmp_path / "a folder", False
     (data,), (judge,) = doctor.data_sets(), doctor.judge()
     assert (data.mark, judge.mark) == (doctor.COULD_BE_BETTER, doctor.COULD_BE_BETTER)
     assert "climbmix" in data.words and "the first training downloads it" in data.words
@@ -73,9 +73,16 @@ def test_data_that_would_be_downloaded_bring_the_command_that_does(settings, tmp
 def test_data_that_cannot_be_prepared_are_broken_with_the_reason(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     settings.DATA_DIR = tmp_path / "data"
     make_program("mine", dataset=f"folder:{tmp_path / 'none'}")
+    (data,) = doctor.data_sets()
+    assert data.mark == doctor.BROKEN and "is not a folder" in data.words
+
+
+def test_data_that_cannot_be_stored_are_no_ticks(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "file").write_text("in the way")
+    settings.PRESET, settings.DATA_DIR = "cpu", tmp_path / "file" / "data"
     (data,), (training,) = doctor.data_sets(), doctor.short_training()
-    assert (data.mark, training.mark) == (doctor.BROKEN, doctor.BROKEN)
-    assert "is not a folder" in data.words and "is not a folder" in training.words
+    assert (data.mark, training.mark) == (doctor.BROKEN, doctor.BROKEN), (data, training)
+    assert str(tmp_path / "file") in data.words and training.next_step
 
 
 def test_ticks_mean_that_it_has_trained(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,15 @@ def test_a_validation_set_shorter_than_a_row_is_refused(tmp_path: Path) -> None:
 # Bad settings
 
 
+@pytest.mark.parametrize("place", ["file/data", "/proc/1/data"])  # also as root
+def test_a_folder_that_cannot_be_written_is_named_without_a_traceback(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cache = tmp_path / place
+    done = call(cache)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"prepare: {cache}") and "AUTORESEARCH_CACHE_DIR can name another folder" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

@@ -492,4 +492,10 @@ if __name__ == "__main__":
         raise SystemExit(__doc__)
     else:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("prepare: stopped; what was downloaded is kept."))
-        prepare()
+        try:
+            prepare()
+        except OSError as error:
+            place = error.filename or CACHE_DIR
+            raise SystemExit(
+                f"prepare: {place}: {error.strerror or error}. AUTORESEARCH_CACHE_DIR can name another folder."
+            ) from None
