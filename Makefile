@@ -2,7 +2,7 @@
 BIN := .venv/bin
 WORKERS ?= 3
 
-.PHONY: run test check bench bench-loop bench-trainer bench-ui bench-researcher setup setup-dev clean
+.PHONY: run test check bench bench-loop bench-trainer bench-ui bench-researcher machines setup setup-dev clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
@@ -45,6 +45,10 @@ bench-researcher: setup-dev
 	$(BIN)/python -m tests.bench.models
 	$(BIN)/python -m tests.bench.night
 	$(BIN)/python -m tests.bench.search $(ARGS)
+
+# Half an hour, 8 GB of disk at a time: the two commands on each machine that this one can look like. ARGS="--list": which.
+machines:
+	@$(PYTHON) -m tests.machines $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
