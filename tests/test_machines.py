@@ -1,22 +1,15 @@
-"""The pure parts of `make machines`: which Pythons, which rows, which table. And that a Ctrl-C leaves nothing."""
+"""The pure parts of `make machines`: which Pythons, which rows, which table."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.installation import wait_for
-from tests.machines import conditions, processes, pythons, report, rows
-from tests.machines.installation import Unfit, take_over
-from tests.machines.machine import new_users
+from tests.machines import conditions, pythons, report, rows
 from tests.machines.trial import Seen, count_finished, in_few_words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -189,101 +182,3 @@ def test_only_scored_experiments_are_finished():
     states = [("kept", 2.1), ("discarded", 2.2), ("kept", None), ("failed", 2.0), ("training", None)]
     runs = [{"experiments": [{"state": state, "val_bpb": score} for state, score in states]}]
     assert count_finished(runs) == 2
-
-
-# The machine
-
-
-def test_a_new_user_has_set_nothing_up():
-    ours = {"PATH": "/bin", "REDIS_URL": "x", "DATABASE_URL": "x", "XAI_API_KEY": "x", "AUTORESEARCH_VAR": "x",
-            "MAKEFLAGS": " -- ARGS=x", "PYTHON": "x", "PIP_FIND_LINKS": "/wheels"}
-    assert new_users(ours) == {"PATH": "/bin", "PIP_FIND_LINKS": "/wheels"}
-
-
-def test_the_older_git_refuses_what_came_later(tmp_path):
-    env = dict(os.environ)
-    with conditions.old_git(tmp_path, env):
-        def git(*words: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(["git", *words], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-
-        assert git("--version").stdout == "git version 2.34.1\n"
-        assert git("-C", str(ROOT), "merge-tree", "--write-tree", "HEAD", "HEAD").returncode == 129
-        assert git("rev-parse", "--is-inside-work-tree").stdout == "true\n"
-
-
-def test_a_path_without_bubblewrap_has_all_else(tmp_path):
-    for name in ("bwrap", "make"):
-        fake_python(tmp_path / "first" / name, "3.12.1")
-    env = {"PATH": f"{tmp_path / 'first'}:{os.environ['PATH']}:/missing"}
-    with conditions.path_without_bwrap(tmp_path, env):
-        assert shutil.which("bwrap", path=env["PATH"]) is None
-        make = shutil.which("make", path=env["PATH"])
-        assert make and Path(make).samefile(tmp_path / "first/make")  # the first on the PATH
-        assert shutil.which("git", path=env["PATH"])
-
-
-def test_the_link_of_cuda_goes_with_its_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(conditions, "CUDA", tmp_path / "cuda")
-    monkeypatch.setattr(conditions, "CUDA_FOLDER", tmp_path / "cuda-13.0")
-    (tmp_path / "cuda").symlink_to("cuda-13.0")  # of a row that was killed
-    env: dict[str, str] = {}
-    with pytest.raises(KeyboardInterrupt), conditions.cuda_link(tmp_path, env):
-        assert Path(env["CUDA_HOME"]).is_dir() and os.readlink(env["CUDA_HOME"]) == str(conditions.CUDA_FOLDER)
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_processes_of_a_folder_are_seen_and_ended(tmp_path):
-    in_it = subprocess.Popen(["sleep", "60"], cwd=tmp_path)
-    by_name = subprocess.Popen(["sleep", "60"], env={**os.environ, "WORKSPACE": f"{tmp_path}/x"})
-    other = subprocess.Popen(["sleep", "60"], env={**os.environ, "WORKSPACE": f"{tmp_path}-other"})
-    try:
-        wait_for(lambda: set(processes.of_folder(tmp_path)) == {in_it.pid, by_name.pid}, 10)
-        for process in (in_it, by_name):
-            process.send_signal(signal.SIGTERM)
-            process.wait()  # a test's zombies would be seen no more, but are ours to bury
-        processes.end_all(tmp_path)
-        assert other.poll() is None
-    finally:
-        for process in (in_it, by_name, other):
-            process.kill()
-            process.wait()
-
-
-def test_an_installation_is_taken_over_by_links_where_it_fits(tmp_path):
-    venv, clone = tmp_path / "checkout/.venv", tmp_path / "clone"
-    (venv / "bin").mkdir(parents=True)
-    clone.mkdir()
-    (venv / "bin/python").symlink_to(sys.executable)
-    (venv / "installed").write_text("")
-    for folder in (venv.parent, clone):
-        (folder / "requirements.txt").write_text("django==5\n")
-    take_over(venv, clone)
-    assert (clone / ".venv/installed").samefile(venv / "installed") and (clone / ".venv/bin/python").is_symlink()
-    assert (clone / "requirements.txt").stat().st_mtime < (venv / "installed").stat().st_mtime  # make has nothing to do
-    (venv.parent / "requirements.txt").write_text("django==4\n")
-    with pytest.raises(Unfit, match="`make setup` makes one"):
-        take_over(venv, clone)
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an archive without .git cannot be cloned")
-def test_ctrl_c_leaves_nothing(tmp_path):
-    command = [sys.executable, "-m", "tests.machines", "--only", "small-shm,umask-077", "--python", pythons_name()]
-    began = time.monotonic()
-    env = {**os.environ, "TMPDIR": str(tmp_path)}
-    script = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: list(tmp_path.glob("machines.*/*/*/.venv/bin")), 60)
-    assert processes.of_folder(tmp_path)
-    script.send_signal(signal.SIGINT)
-    said, _ = script.communicate(timeout=60)
-    assert script.returncode == 130 and "ending: processes" in said, f"{said} after {time.monotonic() - began:.0f} s"
-    assert list(tmp_path.iterdir()) == []
-    assert set(processes.of_folder(tmp_path)) == set()
-    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
-
-
-def pythons_name() -> str:
-    """Of one that this machine has for certain: ours."""
-    ours = pythons.look(Path(sys.executable))
-    assert ours is not None
-    return next(python.name for python in pythons.find(os.environ) if python.version == ours.version)
