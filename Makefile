@@ -48,7 +48,7 @@ bench-researcher: setup-dev
 
 # Half an hour, 8 GB of disk at a time: the two commands on each machine that this one can look like. ARGS="--list": which.
 machines:
-	@$(PYTHON) -m tests.machines $(ARGS)
+	@$(or $(PYTHON),python3) -m tests.machines $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
