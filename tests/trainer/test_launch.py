@@ -187,7 +187,8 @@ def today(tmp_path, monkeypatch) -> Path:
     """What prepare.py would make today, which is another text."""
     folder = tmp_path / "cache" / "stdlib-3.13.0-vocab512-v4"
     monkeypatch.setattr(launch, "_where", lambda data: folder)
-    monkeypatch.setattr(launch, "prepare", lambda data: prepared(tmp_path / "cache", folder.name, validation_hash="new"))
+    make = lambda data, check: prepared(tmp_path / "cache", folder.name, validation_hash="new")  # noqa: E731
+    monkeypatch.setattr(launch, "prepare", make)
     return folder
 
 
