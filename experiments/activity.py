@@ -66,7 +66,7 @@ def activity(run: Run) -> Activity:
 
 
 def _loading(run: Run, experiment: Experiment) -> Loading | None:
-    return loading.of_program(run.program) if experiment.state == State.READY and experiment.worker else None
+    return loading.of_run(run) if experiment.state == State.READY and experiment.worker else None
 
 
 def _plans(run: Run) -> bool:

@@ -179,7 +179,8 @@ def _scores(sides: Sequence[Side]) -> list[Row]:
             rows.append(_deltas(f"to the first, {sides[0].name}", scores, scores[0], goal))
         if its is not sides[0]:
             rows.append(_deltas(f"to the best, {its.name}", scores, best, goal))
-    return [*rows, _numbers("on the secret text", secret, score_words, goal)]
+    secrets = {one.exam.get("secret_hash", "") for one in experiments}  # may differ where the validation text is the same
+    return [*rows, _numbers("on the secret text", secret, score_words, goal if len(secrets) == 1 else 0)]
 
 
 def _deltas(label: str, values: Sequence[float | None], base: float, goal: int) -> Row:

@@ -34,7 +34,7 @@ OK, COULD_BE_BETTER, BROKEN = "✓", "!", "✗"
 SECONDS = 60  # for a process that a check starts
 CONNECT_SECONDS = 10
 TRAINING_SECONDS = 2.0
-DOWNLOADED = {"tinystories", "climbmix"}
+HERE = {"stdlib", "torch"}  # data sets that every machine has: prepared in seconds
 LOW_DISK_GB = 5.0
 GIT = (2, 25)  # Ubuntu 20.04's: the oldest with which the tests were run
 REPORT = "Please report this with the whole line."
@@ -172,9 +172,9 @@ def _prepared(data: launch.Data) -> Check:
     """Whether the files are there and whole, and the tokenizer has the tokens that the data were made with."""
     words = f"{data.dataset}, vocabulary {data.vocab_size}, context {data.seq_len}"
     done = _run([*_prepare_command(), "--check"], **data.environment())
-    if "Missing:" in done.stdout and data.dataset in DOWNLOADED:
-        return Check("data", COULD_BE_BETTER, f"{words}: not here yet; the first training downloads it", _prepare_line(data))
     if "Missing:" in done.stdout:
+        if data.dataset not in HERE:
+            return _not_here(data, words)
         done = _run(_prepare_command(), **data.environment())
     if done.returncode:
         return Check("data", BROKEN, _one_line(f"{words}: {_last_line(done)}"), _prepare_line(data))
@@ -186,6 +186,15 @@ def _prepared(data: launch.Data) -> Check:
         return Check("data", BROKEN, f"{words}: {why}", f"rm -r {shlex.quote(str(folder))}; {_prepare_line(data)}")
     text = f"text {meta.get('text', data.dataset)} ({meta['validation_hash'][:12]})"
     return Check("data", OK, f"{words}: prepared, {text}; the tokenizer's {has} tokens fit; {folder}")
+
+
+def _not_here(data: launch.Data, words: str) -> Check:
+    """A download, or a folder, which can take long: it is left to the first training."""
+    folder = data.dataset.removeprefix("folder:")
+    if folder != data.dataset and not Path(folder).expanduser().is_dir():
+        return Check("data", BROKEN, f"{words}: {folder} is not a folder", "name another on the program's page")
+    does = "prepares" if folder != data.dataset else "downloads"
+    return Check("data", COULD_BE_BETTER, f"{words}: not here yet; the first training {does} it", _prepare_line(data))
 
 
 def _prepare_command() -> list[str]:
@@ -256,8 +265,12 @@ def short_training() -> Iterator[Check]:
             process = launch.start(job)
             process.wait(job.deadline_seconds + SECONDS)
             ended = alone.conclude(job)
-    except (launch.LaunchError, subprocess.TimeoutExpired) as error:
+    except launch.LaunchError as error:
         yield Check("training", BROKEN, _one_line(str(error)), "mend what is marked above, then doctor again")
+        return
+    except subprocess.TimeoutExpired as late:
+        words = f"it had not ended after {late.timeout:.0f} s. Has another training taken {device} meanwhile?"
+        yield Check("training", BROKEN, words, "doctor again when nothing trains")
         return
     yield _trained(ended, device)
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from django.conf import settings
 
-from experiments.models import Program
+from experiments.models import Run
 from trainer import launch
 from trainer.spec import read_json
 
 SILENT_SECONDS = 20.0  # then the download stands still
-OLD_SECONDS = 60.0  # then nobody writes it any more
+OLD_SECONDS = 60.0  # what was there before and is so old is of a process that was killed
+STAGE_SECONDS = 900.0  # the longest that one stage of preparing is silent
 SHORT_SECONDS = 8.0  # what is prepared sooner, such as the demo's data, needs no line
 LINE_SECONDS, LINE_PERCENT = 10.0, 10.0  # between two lines of one download on the terminal
 STAGES = {"tokenizer": "learning a tokenizer", "tokens": "turning text into tokens", "text": "reading the text"}
@@ -28,11 +29,12 @@ class Loading:
     percent: float | None  # None: not known
 
 
-def of_program(program: Program) -> Loading | None:
-    """None where nothing is being prepared for it."""
-    data = launch.Data(Path(settings.DATA_DIR), program.dataset, program.vocab_size, program.seq_len)
-    told = read_json(data.progress)
-    return describe(program.dataset, told, time.time()) if told else None
+def of_run(run: Run) -> Loading | None:
+    """None where nothing is being prepared for it. It goes on with the data set that it began on."""
+    program, began = run.program, run.text
+    dataset = began.dataset if began else program.dataset
+    told = read_json(launch.Data(Path(settings.DATA_DIR), dataset, program.vocab_size, program.seq_len).progress)
+    return describe(dataset, told, time.time()) if told else None
 
 
 def describe(name: str, told: dict[str, Any], now: float) -> Loading:
@@ -76,7 +78,8 @@ class Lines:
 
     def _line(self, path: Path, told: dict[str, Any], now: float) -> str:
         since, before = self.seen.setdefault(path, now), self.said.get(path)
-        is_killed = before is None and time.time() - float(told.get("updated_at") or 0) > OLD_SECONDS  # who wrote it
+        age = time.time() - float(told.get("updated_at") or 0)
+        is_killed = age > (OLD_SECONDS if before is None else STAGE_SECONDS)  # who wrote it
         is_short = told.get("stage") != "download" and now - since < SHORT_SECONDS
         if not told or is_killed or is_short:
             return ""

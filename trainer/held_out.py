@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import re
+import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import sandbox
+from trainer import sandbox, seatbelt
+from trainer.shown import is_in, show
 
 STDLIB, TORCH = "{stdlib}", "{torch}"  # places that meta.json names, and every machine has somewhere else
+PACKAGES = {"site-packages", "dist-packages"}
+PASSED_OVER = {"__pycache__", "node_modules", "doc", "man", "icons", "include", *PACKAGES}
 
 
-def to_hide(meta: Mapping[str, Any]) -> list[str]:
-    """Absolute paths of what meta.json says is held out, with its bytecode, and of other copies of the same sources."""
-    places = {STDLIB: Path(sysconfig.get_path("stdlib")), TORCH: torch_folder()}
+def to_hide(meta: Mapping[str, Any], read: Iterable[str] = ()) -> list[str]:
+    """Absolute paths of what meta.json says is held out, with its bytecode, and of other copies of the same sources.
+
+    `read`: what a training sees beside the system and its Python.
+    """
+    found = copies(read)
     paths: list[Path] = []
     for entry in entries(meta):
         place, _, name = entry.partition("/")
-        if place in places:
-            paths += with_bytecode(places[place] / name)
+        if place == STDLIB:
+            paths += with_bytecode(Path(sysconfig.get_path("stdlib"), name))
+        elif place == TORCH:
+            paths += [path for folder in (torch_folder(), *found.torches) for path in with_bytecode(Path(folder, name))]
         else:
             paths.append(Path(entry))
-    return [*map(str, paths), *other_copies(meta)]
+    libraries = found.libraries if any(entry.startswith(STDLIB) for entry in entries(meta)) else ()
+    return [*map(str, paths), *libraries]
 
 
 def entries(meta: Mapping[str, Any]) -> list[str]:
@@ -33,7 +45,7 @@ def entries(meta: Mapping[str, Any]) -> list[str]:
     named = [str(entry) for entry in meta.get("hidden", [])]
     if meta.get("dataset") != "stdlib" or meta.get("version", 3) > 3:
         return named
-    found = (re.search(r"/python3\.\d+/([^/]+)", entry) for entry in named)
+    found = (re.match(r".*/python3\.\d+/([^/]+)", entry) for entry in named)
     return sorted({f"{STDLIB}/{match[1]}" for match in found if match and match[1] != "__pycache__"})
 
 
@@ -41,30 +53,41 @@ def with_bytecode(path: Path) -> list[Path]:
     """A module and what Python has compiled of it, which holds every name and string of it; a package is whole."""
     if path.suffix != ".py":
         return [path]
-    folder = Path(importlib.util.cache_from_source(str(path))).parent
-    return [path, *sorted(folder.glob(f"{path.stem}.*.pyc"))]
+    folders = {path.parent / "__pycache__", Path(importlib.util.cache_from_source(str(path))).parent}
+    return [path, *sorted(cached for folder in folders for cached in folder.glob(f"{path.stem}.*.pyc"))]
 
 
-def other_copies(meta: Mapping[str, Any]) -> Iterator[str]:
-    """Other standard libraries, whole, and what is held out of other torches, in what every training sees."""
-    named = entries(meta)
-    if any(entry.startswith(STDLIB) for entry in named):
-        yield from sandbox.other_pythons()
-    for entry in named:
-        if entry.startswith(TORCH):
-            yield from (str(folder / entry.removeprefix(f"{TORCH}/")) for folder in other_torches())
+@dataclass(frozen=True)
+class Copies:
+    """Other standard libraries (folders, or zipped), and other torches."""
+
+    libraries: tuple[str, ...] = ()
+    torches: tuple[str, ...] = ()
+
+
+def copies(read: Iterable[str] = ()) -> Copies:
+    """What there is in all that a training sees. A second's search, once for each place."""
+    system = seatbelt.SYSTEM if sys.platform == "darwin" else [path for path in sandbox.SYSTEM if not is_in(path, "/sys")]
+    found = [copies_in(tree.source) for tree in show([*system, *sandbox.pythons_own(), *read]).read]
+    ours = {os.path.realpath(sysconfig.get_path("stdlib")), os.path.realpath(torch_folder())}
+    libraries = {path for each in found for path in each.libraries}
+    torches = {path for each in found for path in each.torches}
+    return Copies(tuple(sorted(libraries - ours)), tuple(sorted(torches - ours)))
 
 
 @functools.cache
-def other_torches() -> list[Path]:
-    """In the system's folders and beside our Python."""
-    roots = ["/usr/lib", "/usr/local/lib", "/usr/lib64", *(f"{folder}/lib" for folder in sandbox.pythons_own())]
-    found = {path for root in roots for path in Path(root).glob("python3*/*-packages/torch")}
-    return sorted(found - {torch_folder()})
+def copies_in(top: str) -> Copies:
+    libraries, torches = [], []
+    for folder, names, files in os.walk(top):
+        torches += [f"{folder}/{name}/torch" for name in PACKAGES & set(names) if os.path.isdir(f"{folder}/{name}/torch")]
+        names[:] = [name for name in names if name not in PASSED_OVER]
+        libraries += [folder] if {"abc.py", "os.py"} <= set(files) else []
+        libraries += [f"{folder}/{name}" for name in files if re.fullmatch(r"python3\d*\.zip", name)]
+    return Copies(tuple(libraries), tuple(torches))
 
 
-def torch_folder() -> Path:
+def torch_folder() -> str:
     """Of our own torch, without importing it; a place that is not there where none is installed."""
     spec = importlib.util.find_spec("torch")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return Path(places[0] if places else "/nonexistent")
+    places: list[str] = list(spec.submodule_search_locations or []) if spec else []
+    return places[0] if places else "/nonexistent"

@@ -42,6 +42,7 @@ class Report:
     text: str  # the name of the text, where the data set's does not say all
     validation_hash: str
     train_hash: str
+    secret_hash: str
     bytes: int
     version: str = VERSION
     val_bpb: float | None = None
@@ -90,8 +91,10 @@ class Judge:
         self.workspace, self.spec = workspace, spec
         self.held_out = HeldOut.load(Path(spec.data_dir), spec.seq_len)
         meta = self.held_out.meta
-        named = meta["dataset"], meta.get("text", ""), meta["validation_hash"], meta.get("train_hash", "")
-        self.report = Report(*named, meta["validation_bytes"])
+        self.report = Report(
+            meta["dataset"], meta.get("text", ""), meta["validation_hash"], meta.get("train_hash", ""),
+            meta.get("secret_hash", ""), meta["validation_bytes"],
+        )  # fmt: skip
         self.desk = Desk(Path(spec.folder))
         signal.signal(signal.SIGTERM, self._no_more)
 

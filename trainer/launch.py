@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from trainer import channel, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
@@ -36,7 +37,7 @@ LOG_CAP_BYTES = 4_000_000
 PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "AUTORESEARCH_THREADS", "SYSTEMROOT")
 
 _prepared: dict[tuple[str, ...], Path] = {}
-_preparing = threading.Lock()
+_preparing: dict[tuple[str, ...], threading.Lock] = {}
 
 
 class LaunchError(Exception):
@@ -106,18 +107,21 @@ def prepare(data: Data, check: Callable[[], None] = lambda: None) -> Path:
     time loads, in this process and in others. Raises LaunchError with prepare.py's words.
     """
     key = (str(data.cache_dir), data.dataset, str(data.vocab_size), data.folder)
-    while not _preparing.acquire(timeout=CHECK_SECONDS):
+    if key in _prepared and _prepared[key].exists():
+        return _prepared[key]
+    preparing = _preparing.setdefault(key, threading.Lock())
+    while not preparing.acquire(timeout=CHECK_SECONDS):
         check()
     try:
         if key not in _prepared or not _prepared[key].exists():
             if data.dataset == STDLIB and sandbox.level().name != LIMITS:
-                sandbox.other_pythons()  # searched for now, not when a training waits
+                held_out.copies()  # searched for now, not when a training waits
             _make(data.cache_dir)
             _ask_prepare(data, check)
-            _prepared[key] = _where(data)
+            _prepared[key] = data.cache_dir / data.folder if data.folder else where(data)
         return _prepared[key]
     finally:
-        _preparing.release()
+        preparing.release()
 
 
 def _make(folder: Path) -> None:
@@ -129,15 +133,18 @@ def _make(folder: Path) -> None:
 
 
 def on_text(data: Data, validation_hash: str, train_hash: str = "", check: Callable[[], None] = lambda: None) -> Data:
-    """The same data set with the text of these hashes, which an earlier version or another Python may have made.
+    """The same data set with the text of this hash, which an earlier version or another Python may have made.
 
-    `check` as for `prepare`. Raises LaunchError where that text is gone, and what prepare.py makes today is another.
+    Of several the one with the same training text is taken. `check` as for `prepare`. Raises LaunchError where that text
+    is gone, and what prepare.py makes today is another.
     """
-    today = _where(data)
-    for folder in (today, *(path.parent for path in sorted(data.cache_dir.glob("*/meta.json")))):
-        if _is_text(folder, data, validation_hash, train_hash) and (folder / "held_out").exists():
-            return replace(data, folder="" if folder == today else folder.name)
-    if not _is_text(prepare(data, check), data, validation_hash, train_hash):
+    today = where(data)
+    folders = [today, *(path.parent for path in sorted(data.cache_dir.glob("*/meta.json")))]
+    same = [folder for folder in folders if _is_text(folder, data, today, validation_hash)]
+    found = next((folder for folder in same if _meta(folder).get("train_hash") == train_hash), next(iter(same), None))
+    if found is not None:
+        return replace(data, folder="" if found == today else found.name)
+    if not _is_text(prepare(data, check), data, today, validation_hash):
         raise LaunchError(
             f"This run began on a text ({validation_hash[:12]}) that is no longer in {data.cache_dir}, and what this "
             "machine has is another: their scores cannot be compared. Put that folder back, or start a new run."
@@ -145,26 +152,48 @@ def on_text(data: Data, validation_hash: str, train_hash: str = "", check: Calla
     return data
 
 
-def _is_text(folder: Path, data: Data, validation_hash: str, train_hash: str) -> bool:
-    meta = read_json(folder / "meta.json") or {}
-    return (
-        (meta.get("dataset"), meta.get("vocab_size")) == (data.dataset, data.vocab_size)
-        and meta.get("validation_hash") == validation_hash
-        and (not train_hash or meta.get("train_hash") == train_hash)
-    )
+def _is_text(folder: Path, data: Data, today: Path, validation_hash: str) -> bool:
+    """The vocabulary that was asked for stands in the folder's name; where text is short, meta.json has a smaller one."""
+    meta = _meta(folder)
+    fits = folder == today or (meta.get("dataset") == data.dataset and f"-vocab{data.vocab_size}-" in folder.name)
+    return fits and meta.get("validation_hash") == validation_hash and (folder / "held_out").exists()
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "meta.json") or {}
+
+
+def is_earlier(data: Data, folder: str) -> bool:
+    """Whether an earlier version of prepare.py made this folder: then its text is not what a new run would get."""
+    return folder.rpartition("-v")[2] != where(data).name.rpartition("-v")[2]
+
+
+def where(data: Data) -> Path:
+    """The folder that prepare.py makes of it today, there or not."""
+    return _where(replace(data, folder=""))
 
 
 @functools.cache
 def _where(data: Data) -> Path:
-    """The folder that prepare.py makes of it, there or not."""
-    return Path(_ask_prepare(data, lambda: None, "--where").strip())
+    done = subprocess.run(_prepare_command("--where"), env=_environment(data), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LaunchError(f"The data could not be prepared. `python prepare.py` said:\n{done.stderr.strip()[-1500:]}")
+    return Path(done.stdout.splitlines()[-1])
 
 
-def _ask_prepare(data: Data, check: Callable[[], None], *options: str) -> str:
-    command = [sys.executable, str(TEMPLATE / "prepare.py"), *options]
-    env = {**os.environ, **data.environment(), "AUTORESEARCH_PROGRESS": str(data.progress)}
+def _environment(data: Data) -> dict[str, str]:
+    """Of prepare.py. What our own environment says of an earlier text is not meant for it."""
+    return {**os.environ, "AUTORESEARCH_DATA": "", **data.environment()}
+
+
+def _prepare_command(*options: str) -> list[str]:
+    return [sys.executable, str(TEMPLATE / "prepare.py"), *options]
+
+
+def _ask_prepare(data: Data, check: Callable[[], None]) -> None:
+    env = {**_environment(data), "AUTORESEARCH_PROGRESS": str(data.progress)}
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(_prepare_command(), env=env, stdout=output, stderr=subprocess.STDOUT)
         try:
             while _waits(process):
                 check()
@@ -177,7 +206,6 @@ def _ask_prepare(data: Data, check: Callable[[], None], *options: str) -> str:
         words = [line for line in said.splitlines() if not line.startswith("Download: ")]  # how far it was, many times
         tail = "\n".join(words).strip()[-1500:]
         raise LaunchError(f"The data could not be prepared. `python prepare.py` said:\n{tail}")
-    return said
 
 
 def _waits(process: subprocess.Popen[bytes]) -> bool:
@@ -284,7 +312,8 @@ def _box(job: Job, exam: ExamSpec | None) -> Box:
     read, hide = [str(source), *job.read, *_cuda(job.folder)], []
     if data is not None:
         read += [str(data / name) for name in VISIBLE]
-        hide = [str(data / "held_out"), *held_out.to_hide(read_json(data / "meta.json") or {})]
+        others = [*data.parent.glob("*/held_out"), data.parent / "downloads"]  # the same text in other vocabularies
+        hide = [*map(str, others), *held_out.to_hide(read_json(data / "meta.json") or {}, read)]
     return Box(
         read=read, write=[str(out), *([exam.folder] if exam else [])], hide=hide,
         devices=[] if job.device == "cpu" else sandbox.gpu_nodes(),

@@ -14,14 +14,12 @@ import os
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainer import bubblewrap, seatbelt
 from trainer.box import BUBBLEWRAP, LIMITS, SEATBELT, Box, Level
-from trainer.shown import is_in, show
 
 SYSTEM = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt/cuda", "/opt/rocm",
@@ -29,7 +27,6 @@ SYSTEM = [
     *(f"/sys/{part}" for part in ("block", "bus", "class", "dev", "devices", "module")),
 ]
 GPU_NODES = ["nvidia[0-9]*", "nvidiactl", "nvidia-uvm*", "nvidia-modeset", "nvidia-caps", "dxg", "kfd", "dri"]
-WITHOUT_PYTHONS = {"__pycache__", "site-packages", "dist-packages", "node_modules", "doc", "man", "icons", "include"}
 CANARY_SECONDS = 20.0
 # Names and certificates; of /etc/ssl not all, there are private keys beside them.
 NETWORK = [
@@ -53,19 +50,6 @@ def gpu_nodes() -> list[str]:
 def pythons_own() -> list[str]:
     """Where our interpreter and its packages are; any of it may be a link."""
     return sorted({sys.base_prefix, sys.prefix, sys.executable})
-
-
-@functools.cache
-def other_pythons() -> list[str]:
-    """Other standard libraries in what every training sees: they hold the same text as ours. A second's search."""
-    ours, found = os.path.realpath(sysconfig.get_path("stdlib")), set()
-    system = seatbelt.SYSTEM if sys.platform == "darwin" else [path for path in SYSTEM if not is_in(path, "/sys")]
-    for tree in show([*system, *pythons_own()]).read:
-        for folder, names, files in os.walk(tree.source):
-            names[:] = [name for name in names if name not in WITHOUT_PYTHONS]
-            if {"abc.py", "os.py"} <= set(files):
-                found.add(folder)
-    return sorted(found - {ours})
 
 
 # The live try

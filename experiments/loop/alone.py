@@ -58,6 +58,7 @@ def scratch() -> Iterator[Path]:
     try:
         yield folder / "workspace"
     finally:
+        training.stop_folder(folder / "workspace")  # where it still trains, or waits for its device
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 

@@ -92,11 +92,11 @@ def data_of(program: Program) -> launch.Data:
 
 def data_of_run(run: Run, check: Callable[[], None] = lambda: None) -> launch.Data:
     """A run goes on with the text that it began on, whatever is set since: two cannot be compared. Raises LaunchError."""
-    data, began = _began_on(run)
+    data, began = began_on(run)
     return launch.on_text(data, began.validation_hash, began.train_hash, check) if began else data
 
 
-def _began_on(run: Run) -> tuple[launch.Data, Text | None]:
+def began_on(run: Run) -> tuple[launch.Data, Text | None]:
     data, began = data_of(run.program), run.text if run.program.has_exam else None
     return (replace(data, dataset=began.dataset), began) if began else (data, None)
 
@@ -118,7 +118,7 @@ def prepare_data(experiment: Experiment, check: Callable[[], None]) -> None:
     """
     if not experiment.run.program.has_exam:
         return
-    progress, told_at = _began_on(experiment.run)[0].progress, 0.0
+    progress, told_at = began_on(experiment.run)[0].progress, 0.0
 
     def look() -> None:
         nonlocal told_at
@@ -133,10 +133,11 @@ def prepare_data(experiment: Experiment, check: Callable[[], None]) -> None:
         raise NotReady(error.cause, str(error)) from error
 
 
-def _report(folder: Path) -> dict[str, Any] | None:
+def _report(run: Run, folder: Path) -> dict[str, Any] | None:
     """The judge's, and whether the text was an earlier one than a new run would get."""
     report, spec = read_json(folder / "exam.json"), read_json(folder / "spec.json") or {}
-    return report and {**report, "earlier_text": "AUTORESEARCH_DATA" in spec.get("env", {})}
+    used = spec.get("env", {}).get("AUTORESEARCH_DATA", "")
+    return report and {**report, "earlier_text": bool(used) and launch.is_earlier(began_on(run)[0], used)}
 
 
 def stop(experiment: Experiment) -> None:
@@ -201,7 +202,7 @@ def follow(experiment: Experiment, is_stopping: Callable[[], bool]) -> Outcome |
         result = read_json(folder / "result.json")
         follower.poll(last=result is not None)
         if result is not None:
-            return Outcome(Result(**result), follower.text(), _report(folder))
+            return Outcome(Result(**result), follower.text(), _report(experiment.run, folder))
         if not alive and time.monotonic() - began > SHIM_START_SECONDS:
             raise ShimLost
         if not alive and (folder / "state.json").exists() and not is_locked(folder / "lock"):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from django.core.management import call_command
 
@@ -93,6 +94,29 @@ def test_ticks_mean_that_it_has_trained(prepared: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(launch, "PASSED", (*launch.PASSED, "PYTHONMALLOC"))
     (broken,) = doctor.short_training()
     assert broken.mark == doctor.BROKEN and "crash" in broken.words and "manage.py train" in broken.next_step, broken
+
+
+def test_a_folder_of_texts_is_left_to_its_first_training(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """It may hold gigabytes."""
+    settings.DATA_DIR = tmp_path / "data"
+    (tmp_path / "texts").mkdir()
+    make_program("mine", dataset=f"folder:{tmp_path / 'texts'}")
+    (data,) = doctor.data_sets()
+    assert data.mark == doctor.COULD_BE_BETTER and "the first training prepares it" in data.words
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_training_that_does_not_end_leaves_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch, settings) -> None:  # type: ignore[no-untyped-def]
+    """Another one has taken the device after the look: the shim waits for it."""
+    monkeypatch.setattr(doctor, "is_locked", lambda path: False)
+    monkeypatch.setattr(doctor, "SECONDS", 3 - presets.PRESETS["cpu"].grace_seconds)
+    with devices.lock_path("cpu").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (check,) = doctor.short_training()
+        shims = [process for process in psutil.process_iter() if str(settings.VAR_DIR) in " ".join(process.cmdline())]
+    assert check.mark == doctor.BROKEN and "Has another training taken cpu meanwhile?" in check.words
+    assert not [shim for shim in shims if "shim.py" in " ".join(shim.cmdline())]
+    assert not list((Path(settings.VAR_DIR) / "train").iterdir())
 
 
 def test_a_training_under_way_is_not_disturbed(prepared: Path) -> None:

@@ -390,6 +390,16 @@ def test_changed_requirements_are_installed_on_top(settled: Checkout, index: tup
     assert (settled.folder / ".venv/made").stat().st_mtime_ns == made, "on top, not anew"
 
 
+def test_a_venv_of_before_is_taken_on_as_it_is(settled: Checkout) -> None:
+    """It has no .venv/made; without a network it could not be made again."""
+    (settled.folder / ".venv/made").unlink()
+    (settled.folder / ".venv/installed").write_text("")  # as make's touch left it
+    (settled.folder / ".venv/bin/pip").write_text(f"#!{settled.folder.resolve()}/.venv/bin/python3\n")
+    before = (settled.folder / ".venv/pyvenv.cfg").stat().st_ino
+    assert settled.setup()[0] == 0
+    assert (settled.folder / ".venv/pyvenv.cfg").stat().st_ino == before and (settled.folder / ".venv/made").exists()
+
+
 def test_ctrl_c_in_pip_and_two_at_once(quick: Checkout, index: tuple[Path, str, list[str]]) -> None:
     quick.require("first==1.0", "slow==1.0")
     wheel(index[0] / "slow", "slow")

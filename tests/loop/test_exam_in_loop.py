@@ -149,7 +149,7 @@ def test_a_run_goes_on_with_the_text_it_began_on_and_says_so(  # type: ignore[no
     baseline = run.experiments.get(number=0)
     assert baseline.exam["earlier_text"] is False
     made = next(own_data.glob("stdlib-*"))
-    made.rename(own_data / "stdlib-3.9.0-vocab512-v3")  # as an earlier version or another Python has left it
+    made.rename(own_data / "stdlib-3.9.0-vocab512-v3")  # as an earlier version has left it
     monkeypatch.setattr(launch, "_prepared", {})
     tried = second(run, loop, answers, HONEST + "AGAIN = 1\n")
     assert tried.state in {State.KEPT, State.DISCARDED}, tried.detail

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,7 @@ def prepared(cache: Path, name: str, **meta) -> Path:
 def today(tmp_path, monkeypatch) -> Path:
     """What prepare.py would make today, which is another text."""
     folder = tmp_path / "cache" / "stdlib-3.13.0-vocab512-v4"
-    monkeypatch.setattr(launch, "_where", lambda data: folder)
+    monkeypatch.setattr(launch, "where", lambda data: folder)
     make = lambda data, check: prepared(tmp_path / "cache", folder.name, validation_hash="new")  # noqa: E731
     monkeypatch.setattr(launch, "prepare", make)
     return folder
@@ -207,6 +208,47 @@ def test_an_upgraded_python_keeps_the_training_text_too(tmp_path, today):
     prepared(tmp_path / "cache", "stdlib-3.11.8-vocab512-v4", train_hash="t2")
     found = [launch.on_text(Data(tmp_path / "cache"), "old", train).folder for train in ("t2", "t1")]
     assert found == ["stdlib-3.11.8-vocab512-v4", "stdlib-3.11.7-vocab512-v4"]
+
+
+def test_where_only_the_training_text_differs_the_score_is_the_same_and_the_run_goes_on(tmp_path, today):
+    """Another Python, whose library is another but for what is held out."""
+    prepared(tmp_path / "cache", today.name, validation_hash="new", train_hash="t2")
+    assert launch.on_text(Data(tmp_path / "cache"), "new", "t1").folder == ""
+
+
+def test_a_short_text_has_fewer_tokens_than_were_asked_for_and_is_found_all_the_same(tmp_path, today):
+    data = Data(tmp_path / "cache", "folder:/texts", 2048)
+    prepared(tmp_path / "cache", today.name, dataset="folder:/texts", vocab_size=376, validation_hash="new")
+    prepared(tmp_path / "cache", "folder-1234-vocab2048-v3", dataset="folder:/texts", vocab_size=376)
+    assert [launch.on_text(data, text).folder for text in ("new", "old")] == ["", "folder-1234-vocab2048-v3"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_earlier"),
+    [("stdlib-3.11.7-vocab512-v3", True), ("stdlib-3.12.1-vocab512-v4", False), ("stdlib-3.13.0-vocab512-v4", False)],
+)
+def test_earlier_is_what_another_version_made_and_not_another_python(tmp_path, today, folder, is_earlier):
+    assert launch.is_earlier(Data(tmp_path / "cache"), folder) is is_earlier
+
+
+def test_what_python_says_beside_is_no_part_of_the_folders_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONVERBOSE", "1")
+    monkeypatch.setenv("AUTORESEARCH_DATA", "of-somebody-else")
+    launch._where.cache_clear()
+    assert launch.where(Data(tmp_path)).parent == tmp_path and "vocab512-v" in launch.where(Data(tmp_path)).name
+    launch._where.cache_clear()
+
+
+def test_who_has_its_data_does_not_wait_for_anothers_download(tmp_path, monkeypatch):
+    data, folder = Data(tmp_path), prepared(tmp_path, "here")
+    monkeypatch.setattr(launch, "_prepared", {(str(tmp_path), "stdlib", "512", ""): folder})
+    for lock in [*launch._preparing.values(), launch._preparing.setdefault(("x",), threading.Lock())]:
+        lock.acquire()
+    try:
+        assert prepare(data, lambda: pytest.fail("it waits")) == folder
+    finally:
+        for lock in launch._preparing.values():
+            lock.release()
 
 
 def test_todays_text_is_named_by_no_folder(tmp_path, today):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.launching import make_job, run
-from trainer import bubblewrap, sandbox
+from trainer import bubblewrap
 from trainer.box import BUBBLEWRAP, LIMITS, Box
 from trainer.sandbox import explain, level, wrap
 
@@ -167,15 +167,6 @@ def test_hidden_files_and_folders_are_empty_however_they_are_reached(tmp_path):
         "    except ImportError as error: print(error)\n"
     )
     assert in_box(code, box, tmp_path / "out").splitlines() == ["'' []", "No module named 'module'"] * 2
-
-
-def test_a_standard_library_beside_ours_is_found(tmp_path, monkeypatch):
-    (tmp_path / "deep" / "python3.99").mkdir(parents=True)
-    for name in ("abc.py", "os.py"):
-        (tmp_path / "deep" / "python3.99" / name).touch()
-    monkeypatch.setattr(sandbox, "SYSTEM", [str(tmp_path)])
-    found = sandbox.other_pythons.__wrapped__()
-    assert str(tmp_path / "deep" / "python3.99") in found and os.path.dirname(os.__file__) not in found
 
 
 LIMITED = """

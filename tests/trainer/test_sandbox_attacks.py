@@ -103,6 +103,25 @@ def test_it_finds_the_held_out_text_nowhere(place, data):
     assert found == "[]"
 
 
+def test_what_a_training_may_read_besides_shows_it_no_held_out_text_either(place, data):
+    """A CUDA_HOME that is conda's folder, a folder of data that holds ours: with another copy of the same text each."""
+    conda = place / "conda" / "lib" / "python3.12"
+    conda.mkdir(parents=True)
+    for name in ("abc.py", "os.py", "mailbox.py"):
+        shutil.copy(Path(mailbox.__file__).with_name(name), conda)
+    others = [data.parent / "stdlib-vocab2048-v4/held_out/val.bin", data.parent / "downloads/climbmix/shard_06542.parquet"]
+    for path in others:
+        path.parent.mkdir(parents=True)
+        path.write_text(SECRET)
+    (data.parent / "mine.txt").write_text("mine")
+    names = [*map(str, others), str(data / "held_out" / "val.bin"), str(conda / "mailbox.py"), str(data.parent / "mine.txt")]
+    log = attack(
+        place, f"for path in {names!r}: attempt(path, lambda: open(path).read())", data_dir=data,
+        read=[str(place / "conda"), str(data.parent)],
+    )
+    assert [line for line in log.splitlines() if "DONE" in line] == [f"{data.parent}/mine.txt DONE mine"]
+
+
 SEARCH = """
 pieces = [bytes.fromhex(piece) for piece in {pieces}]
 found, looked_at = [], 0

@@ -11,7 +11,7 @@ import pytest
 
 from experiments import doctor, words
 from tests.trainer.launching import make_job
-from trainer import launch, sandbox, seatbelt
+from trainer import held_out, launch, sandbox, seatbelt
 from trainer.box import LIMITS, SEATBELT, Box, Level
 from trainer.seatbelt import profile, wrap
 from trainer.spec import Spec
@@ -65,7 +65,7 @@ def test_other_pythons_are_looked_for_where_the_profile_lets_read(place: Path, m
     (place / "data" / "os.py").touch()
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(seatbelt, "SYSTEM", [str(place)])
-    assert f"{place}/data" in sandbox.other_pythons.__wrapped__()
+    assert f"{place}/data" in held_out.copies().libraries
 
 
 @pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "(paren", "a ; comment", "umläut"])

@@ -285,7 +285,8 @@ def tell(stage: str, **facts: object) -> None:
 def tell_end() -> None:
     path = os.environ.get("AUTORESEARCH_PROGRESS")
     if path:
-        Path(path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(path).unlink(missing_ok=True)
 
 
 @dataclass

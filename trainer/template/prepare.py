@@ -113,7 +113,7 @@ def prepare() -> None:
     validation text and the secret one, as tokens.
     """
     if not is_prepared():
-        if "AUTORESEARCH_DATA" in os.environ:  # of another version or Python: this one would make another text
+        if os.environ.get("AUTORESEARCH_DATA"):  # of another version or Python: this one would make another text
             raise SystemExit(f"prepare: the text of {DATA_DIR} is gone. Put that folder back, or start a new run.")
         import corpus
         import download
