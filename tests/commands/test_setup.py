@@ -114,6 +114,7 @@ class Checkout:
         return subprocess.Popen(
             ["sh", str(self.folder / "bin/setup"), *args], env={**self.env, **env}, text=True, cwd=self.folder.parent,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background has it ignored
         )
 
     def setup(self, *args: str, **env: str) -> tuple[int, str, str]:

@@ -91,7 +91,7 @@ def test_a_bad_value_stops_the_start_and_says_what_was_expected(tmp_path, name, 
 
 def test_the_first_screen_ends_with_what_the_demo_does() -> None:
     with Machine(AUTORESEARCH_DEMO="1") as machine:
-        wait_for(lambda: "demo: " in machine.console, 90)
+        wait_for(lambda: "\ndemo: " in machine.console, 90)
         assert "demo: training #0, 20 s each" in machine.console
         assert machine.console.index("Sign in (once)") < machine.console.index("demo: training")
 
@@ -100,6 +100,6 @@ def test_a_demo_that_cannot_train_is_no_ready_machine(tmp_path) -> None:
     """The data cannot be stored: every process is ready, and nothing would train."""
     (tmp_path / "file").write_text("in the way")
     with Machine(AUTORESEARCH_DEMO="1", AUTORESEARCH_CACHE_DIR=str(tmp_path / "file" / "data")) as machine:
-        wait_for(lambda: "demo: " in machine.console, 90)
+        wait_for(lambda: "\ndemo: " in machine.console, 90)
         line = next(line for line in machine.console.splitlines() if line.startswith("demo: "))
         assert line.startswith("demo: cannot train, because ") and str(tmp_path / "file") in line
