@@ -80,7 +80,7 @@ def test_a_whole_training_on_a_gpu_that_is_the_cpu_ends_where_the_cpus_does(
     tmp_path: Path, prepared: Prepared, kind: str
 ) -> None:
     """Pinned batches, a compiled model, the plain norm, activation and loss, logits in half precision."""
-    for path in TEMPLATE.glob("*.py"):
+    for path in filter(Path.is_file, TEMPLATE.iterdir()):
         shutil.copy(path, tmp_path)
     env = {**prepared.environment, "AUTORESEARCH_TOKENS": str(4 * 2048)}
     scores = []

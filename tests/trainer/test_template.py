@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    for path in TEMPLATE.glob("*.py"):
+    for path in filter(Path.is_file, TEMPLATE.iterdir()):
         shutil.copy(path, tmp_path)
     return tmp_path
 

@@ -43,7 +43,7 @@ def run(folder: Path, constants: dict[str, str] | None = None, **env: str) -> su
     for name, value in (constants or {}).items():
         source, found = re.subn(rf"(?m)^{name} = \S+", f"{name} = {value}", source, count=1)
         assert found, name
-    for path in TEMPLATE.glob("*.py"):
+    for path in filter(Path.is_file, TEMPLATE.iterdir()):
         shutil.copy(path, folder)
     (folder / "train.py").write_text(source)
     (folder / "run").mkdir(exist_ok=True)
