@@ -149,7 +149,7 @@ def read_switches() -> dict[str, str]:
 
 def explain(stderr: str, switches: Mapping[str, str]) -> str:
     """Why bwrap or Python in it failed, and what to do, in one line."""
-    words = stderr.strip().splitlines()[-1][-200:] if stderr.strip() else "no words"
+    words = stderr.strip().splitlines()[-1][:200] if stderr.strip() else "no words"
     if "namespace" in words.lower() or "uid map" in words.lower():
         for name, value in switches.items():
             refuses, allows = SWITCHES[name]
@@ -160,5 +160,6 @@ def explain(stderr: str, switches: Mapping[str, str]) -> str:
     if words.startswith("bwrap: execvp"):
         return f"Python is not in the sandbox ({words}): name its folder in AUTORESEARCH_SANDBOX_READ"
     if words.startswith("bwrap:"):
-        return f"bubblewrap was refused ({words}): in a container it needs --privileged or --security-opt seccomp=unconfined"
+        todo = "in a container it needs --privileged or --security-opt seccomp=unconfined; in a chroot it cannot work"
+        return f"bubblewrap was refused ({words}): {todo}"
     return f"Python does not start in the sandbox ({words}): name the folder it needs in AUTORESEARCH_SANDBOX_READ"

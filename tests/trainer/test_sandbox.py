@@ -119,6 +119,9 @@ def test_a_plain_user_gets_the_full_level_too(tmp_path, which):
         ("bwrap: setting up uid map: Permission denied", {"kernel.apparmor_restrict_unprivileged_userns": "1"},
          "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
         ("bwrap: Creating new namespace failed: Operation not permitted", {}, "in a container it needs --privileged"),
+        ("bwrap: No permissions to creating new namespace, likely because the kernel does not allow non-privileged user "
+         "namespaces. On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.", {},
+         "in a chroot it cannot work"),
         ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", {}, "in a container it needs --privileged"),
         ("bwrap: Can't find source path /data/x: No such file or directory", {}, "mend AUTORESEARCH_SANDBOX_READ"),
         ("bwrap: execvp /opt/py/bin/python: No such file or directory", {}, "Python is not in the sandbox"),
