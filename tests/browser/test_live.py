@@ -81,7 +81,7 @@ def test_the_chosen_axis_stays_for_the_next_training(run: str, page: Page):
     page.wait_for_function(f"{POINTS} > 3")
     page.get_by_role("button", name="Steps", exact=True).click()
     first = page.locator("[data-curve]").get_attribute("data-experiment")
-    page.wait_for_function(f"document.querySelector('[data-curve]')?.dataset.experiment > {first} && {POINTS} > 3")
+    page.wait_for_function(f"document.querySelector('[data-curve]')?.dataset.experiment > {first} && {POINTS} > 5")
     expect(page.get_by_role("button", name="Steps", exact=True)).to_have_attribute("aria-pressed", "true")
     across = page.evaluate("(({data}) => [data[1].x.at(-1), data[1].text.at(-1)])(document.querySelector('[data-curve]'))")
     assert across[0] == across[1] > 3  # the field named step
