@@ -81,13 +81,14 @@ def test_an_installation_is_taken_over_by_links_where_it_fits(tmp_path):
     (venv / "bin").mkdir(parents=True)
     clone.mkdir()
     (venv / "bin/python").symlink_to(sys.executable)
-    (venv / "installed").write_text("")
-    for folder in (venv.parent, clone):
-        (folder / "requirements.txt").write_text("django==5\n")
+    (venv / "installed").write_text("django==5\n")
+    (venv / "made").write_text(f"3.12 {venv.parent}\n")
+    (clone / "requirements.txt").write_text("django==5\n")
     take_over(venv, clone)
     assert (clone / ".venv/installed").samefile(venv / "installed") and (clone / ".venv/bin/python").is_symlink()
-    assert (clone / "requirements.txt").stat().st_mtime < (venv / "installed").stat().st_mtime  # make has nothing to do
-    (venv.parent / "requirements.txt").write_text("django==4\n")
+    assert (clone / ".venv/made").read_text() == f"3.12 {clone}\n"  # as bin/setup would have made it here
+    assert (venv / "made").read_text() == f"3.12 {venv.parent}\n"
+    (venv / "installed").write_text("django==4\n")
     with pytest.raises(Unfit, match="`make setup` makes one"):
         take_over(venv, clone)
 

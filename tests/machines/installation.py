@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -67,11 +66,11 @@ def _python(row: Row, place: Path) -> Python:
 
 def take_over(venv: Path, clone: Path) -> None:
     """This virtual environment by hard links, as if `make` had made it here."""
-    venv = venv.resolve()
-    mark, wanted = venv / "installed", clone / "requirements.txt"
-    theirs = venv.parent / "requirements.txt"
-    if not mark.exists() or not theirs.exists() or theirs.read_bytes() != wanted.read_bytes():
+    venv, here = venv.resolve(), clone.resolve()
+    wanted = (clone / "requirements.txt").read_text()
+    made = venv / "made"
+    if not made.exists() or (venv / "installed").read_text().strip() != wanted.strip():
         raise Unfit(f"{venv} is not an installation of this commit's requirements.txt. `make setup` makes one.")
     link_tree(venv, clone / ".venv")
-    before = mark.stat().st_mtime - 1  # make compares the times, and a clone's files are new
-    os.utime(wanted, (before, before))
+    (clone / ".venv" / "made").unlink()  # bin/setup looks there for which Python it is, and where it lies
+    (clone / ".venv" / "made").write_text(f"{made.read_text().split()[0]} {here}\n")
