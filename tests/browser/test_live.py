@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -61,7 +62,13 @@ def test_the_page_says_that_it_is_offline_and_heals(here: Installation, run: str
     os.kill(web, signal.SIGSTOP)
     page.evaluate("document.querySelector('[data-offline]').hidden")  # the page itself still works
     os.kill(web, signal.SIGKILL)
-    expect(page.locator("[data-offline]")).to_be_visible(timeout=15_000)
+    for _ in range(75):  # on a quick machine it is back before the page has said so: then it dies again
+        if page.locator("[data-offline]").is_visible():
+            break
+        page.wait_for_timeout(200)
+        with contextlib.suppress(ValueError, ProcessLookupError):
+            os.kill(here.child("web"), signal.SIGKILL)
+    expect(page.locator("[data-offline]")).to_be_visible()
     expect(page.locator("[data-offline]")).to_contain_text("Offline since")
     expect(page.locator("[data-offline]")).to_be_hidden(timeout=60_000)  # a start on a busy machine, a pause before a try
     points = page.evaluate(POINTS)
