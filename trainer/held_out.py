@@ -26,9 +26,9 @@ def to_hide(meta: Mapping[str, Any], read: Iterable[str] = ()) -> list[str]:
 
     `read`: what a training sees beside the system and its Python.
     """
-    found = copies(read)
-    paths: list[Path] = []
-    for entry in entries(meta):
+    named, paths = entries(meta), list[Path]()
+    found = copies(read) if any(entry.startswith((STDLIB, TORCH)) for entry in named) else Copies()
+    for entry in named:
         place, _, name = entry.partition("/")
         if place == STDLIB:
             paths += with_bytecode(Path(sysconfig.get_path("stdlib"), name))
@@ -36,7 +36,7 @@ def to_hide(meta: Mapping[str, Any], read: Iterable[str] = ()) -> list[str]:
             paths += [path for folder in (torch_folder(), *found.torches) for path in with_bytecode(Path(folder, name))]
         else:
             paths.append(Path(entry))
-    libraries = found.libraries if any(entry.startswith(STDLIB) for entry in entries(meta)) else ()
+    libraries = found.libraries if any(entry.startswith(STDLIB) for entry in named) else ()
     return [*map(str, paths), *libraries]
 
 
