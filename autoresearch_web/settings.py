@@ -65,6 +65,7 @@ PORT = env_int("PORT", 0, low=0, high=65535)  # 0: 8000, or the next free one
 DEMO = env_bool("AUTORESEARCH_DEMO", True)
 TICK_SECONDS = env_int("AUTORESEARCH_TICK", 2, low=1, high=60)
 STALE_SECONDS = env_int("AUTORESEARCH_STALE", 15, low=3, high=600)  # then a silent stage is taken over
+PAGE_BEAT_SECONDS = env_int("AUTORESEARCH_PAGE_BEAT", 10, low=1, high=600)  # a page's: is the line still there?
 AHEAD = env_int("AUTORESEARCH_AHEAD", 6, low=1, high=16)  # ideas worked out at once for each lane, at most
 BREAKER_FAILURES = env_int("AUTORESEARCH_BREAKER", 10, low=1, high=1000)  # failures in a row that pause a run
 MIN_FREE_MB = env_int("AUTORESEARCH_MIN_FREE_MB", 200, low=0, high=10**9)

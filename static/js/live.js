@@ -1,7 +1,7 @@
 // The socket: hints that something changed, and new stream data. It reconnects, resyncs and says when it is away.
-const RESYNC_MS = 30000;
-const BEAT_MS = 10000;  // a line that is silent for so long leads nowhere: a lid was closed, a network went away
-const url = document.body.dataset.socket;
+const { socket: url, beat: beatSeconds } = document.body.dataset;
+const BEAT_MS = beatSeconds * 1000;  // a line that is silent for so long leads nowhere: a lid was closed, a network went away
+const RESYNC_MS = 3 * BEAT_MS;
 const strip = document.querySelector("[data-offline]");
 let tries = 0;
 let awaySince = null;

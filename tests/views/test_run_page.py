@@ -40,7 +40,7 @@ def test_the_page_has_its_parts(admin_client, run):
     page = get(admin_client, run)
     for part in ("head", "tiles", "activity", "table", "notes"):
         assert f'id="{part}"' in page
-    for text in ("1.200000", "−20.00 %", f'data-socket="/ws/runs/{run.pk}/"'):
+    for text in ("1.200000", "−20.00 %", f'data-socket="/ws/runs/{run.pk}/?drawn='):
         assert text in page
 
 
