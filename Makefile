@@ -1,8 +1,10 @@
-# make run: everything, from nothing. make test: the suite. PYTHON=python3.12 make run: with that Python.
+# make run: everything, from nothing. make test: the suite. make quick: what a change touches. PYTHON=python3.12: with that one.
 BIN := .venv/bin
 WORKERS ?= 3
 
-.PHONY: run test check bench bench-loop bench-trainer bench-ui bench-researcher machines setup setup-dev clean
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: run test quick pictures check bench bench-loop bench-trainer bench-ui bench-researcher machines setup setup-dev clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
@@ -14,7 +16,17 @@ setup-dev:
 
 test: setup-dev
 	@BIN=$(BIN) tests/setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(or $(ARGS),tests/browser tests/faults tests/loop tests)
+	$(PYTEST) --durations 20 $(ARGS)
+
+# Under two minutes: the tests of the rooms that a change touches, and it says what it leaves out. SINCE=main: all since then.
+quick: setup-dev
+	@BIN=$(BIN) tests/setup
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.quick
+
+# Every page in all its looks, as pictures in var/pictures.
+pictures: setup-dev
+	@BIN=$(BIN) tests/setup
+	AUTORESEARCH_PICTURES=var/pictures $(PYTEST) tests/browser/test_pages.py tests/browser/test_states.py
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +17,8 @@ os.environ["AUTORESEARCH_CACHE_DIR"] = str(VAR / "data")
 os.environ.setdefault("AUTORESEARCH_THREADS", "1")
 os.environ["AUTORESEARCH_DEVICES"] = "cpu"
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs in the tests' own thread
-for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "PORT", "HOST"):
+sys.dont_write_bytecode = False  # compiled once: else each of a thousand processes compiles our modules again
+for name in ("PYTHONDONTWRITEBYTECODE", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "PORT", "HOST"):
     os.environ.pop(name, None)
 
 
