@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -14,11 +15,27 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = Path(__file__).resolve().parent / "scripts"
+from tests.console import ROOT, Console
+
+SCRIPTS = ROOT / "tests" / "scripts"
+
+
+END = """
+from experiments.models import Run
+Run.objects.filter(state="active").update(state="paused")  # then the loop writes no more, and all locks are ours
+for run in Run.objects.exclude(state="ended"): run.stop(by="test")
+"""
+FORGET = """
+from django.apps import apps
+from django.db import transaction
+with transaction.atomic():  # numbers go on: what a worker still holds in its hands is nobody else's
+    for model in apps.get_app_config("experiments").get_models():
+        model.objects.all()._raw_delete("default")
+"""
 
 
 def free_port() -> int:
@@ -38,27 +55,42 @@ def wait_for(what: Callable[[], Any], seconds: float = 60, every: float = 0.1) -
     raise AssertionError(f"did not happen in {seconds} s: {getattr(what, '__name__', what)}")
 
 
+@cache
+def migrated() -> Path:
+    """A database as the migrations make it, made once for each process of tests; installations begin with a copy."""
+    folder = Path(tempfile.mkdtemp(prefix="ar-migrated-"))
+    atexit.register(shutil.rmtree, folder, True)
+    env = {**clean_environment(), "AUTORESEARCH_VAR": str(folder)}
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=env, check=True)
+    return folder / "db.sqlite3"
+
+
+def clean_environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in {"REDIS_URL", "DATABASE_URL"}}
+
+
 class Installation:
     """`with Installation() as here:` is up and answers; at the end nothing of it is left."""
 
     def __init__(self, **env: str) -> None:
         self.var = Path(tempfile.mkdtemp(prefix="ar-"))
         self.port = free_port()
-        clean = {key: value for key, value in os.environ.items() if key not in {"REDIS_URL", "DATABASE_URL"}}
         self.env = {
-            **clean, "AUTORESEARCH_VAR": str(self.var), "AUTORESEARCH_CACHE_DIR": str(self.var / "data"),
+            **clean_environment(), "AUTORESEARCH_VAR": str(self.var), "AUTORESEARCH_CACHE_DIR": str(self.var / "data"),
             "AUTORESEARCH_DEMO": "0", "AUTORESEARCH_TICK": "1", "AUTORESEARCH_STALE": "4", "PORT": str(self.port),
             "DJANGO_SETTINGS_MODULE": "autoresearch_web.settings", **env,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.python = Console(self.env)  # runs lines inside this installation's Django
 
     def __enter__(self) -> Installation:
-        self.manage("migrate", "--verbosity", "0")
+        shutil.copy(migrated(), self.var / "db.sqlite3")
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self.python.close()
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -97,18 +129,7 @@ class Installation:
         return time.monotonic() - began
 
     def manage(self, *args: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *args], cwd=ROOT, env=self.env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def python(self, code: str) -> str:
-        """Run lines inside this installation's Django."""
-        head = "import django; django.setup()\n"
-        done = subprocess.run([sys.executable, "-c", head + code], cwd=ROOT, env=self.env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self.python(f"from django.core.management import call_command; call_command(*{args!r})")
 
     def start_run(self, script: str = "slow", *, budget: int = 3, tag: str = "night", **options: Any) -> int:
         """A program around one of tests/scripts and a run of it. Returns the run's id."""
@@ -129,6 +150,12 @@ class Installation:
             return bool(self.health())
         except OSError:
             return False
+
+    def clear(self) -> None:
+        """Nobody's runs and programs, as at the start; the people stay, and their sessions."""
+        self.python(END)
+        wait_for(lambda: not self.processes("shim.py"))
+        self.python(FORGET)
 
     def health(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:
@@ -151,7 +178,7 @@ class Installation:
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes()
                 text = command + (entry / "environ").read_bytes()
-                is_ours = str(self.var).encode() in text and int(entry.name) != os.getpid()
+                is_ours = str(self.var).encode() in text and int(entry.name) not in {os.getpid(), self.python.pid}
                 if is_ours and containing.encode() in command.replace(b"\0", b" "):
                     found.append(int(entry.name))
         return found

@@ -1,4 +1,4 @@
-"""A real installation per module, a signed-in browser, and pages that fail the test on a script error."""
+"""A real installation, empty for each module, a signed-in browser, and pages that fail the test on a script error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.chromium import ARGS, executable
 from tests.installation import Installation
+from tests.researcher.agents import SCRIPTS
 
 expect.set_options(timeout=30_000)  # the machine may be busy; what holds is seen at once all the same
 
@@ -19,11 +20,24 @@ def browser_type_launch_args() -> dict[str, Any]:
     return {"executable_path": executable(), "args": ARGS}
 
 
-@pytest.fixture(scope="module")
-def here() -> Iterator[Installation]:
-    # One idea at a time: of two at once the later may be trained first on a busy machine, and the tests name them by number.
-    with Installation(OPENAI_API_KEY="stand-in", AUTORESEARCH_LLM_TRIES="2", AUTORESEARCH_AHEAD="1") as installation:
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Installation]:
+    """Started once for the files that kill none of its workers: a start costs as much as a file of tests.
+
+    One idea at a time: of two at once the later may be trained first on a busy machine, and the tests name them by number.
+    A worker that is slow to import litellm keeps its proposal: none dies here.
+    """
+    with Installation(
+        OPENAI_API_KEY="stand-in", AUTORESEARCH_LLM_TRIES="2", AUTORESEARCH_AHEAD="1", AUTORESEARCH_STALE="60",
+        AUTORESEARCH_TICK="2", AUTORESEARCH_PAGE_BEAT="3", AUTORESEARCH_AGENT_READ=str(SCRIPTS),
+    ) as installation:  # fmt: skip
         yield installation
+
+
+@pytest.fixture(scope="module")
+def here(shared: Installation) -> Iterator[Installation]:
+    yield shared
+    shared.clear()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +52,8 @@ def session(here: Installation, browser: Browser) -> Any:
 
 @pytest.fixture
 def context(browser: Browser, session: Any) -> Iterator[BrowserContext]:
-    context = browser.new_context(storage_state=session, viewport={"width": 1440, "height": 1000})
+    look: Any = {"viewport": {"width": 1440, "height": 1000}, "reduced_motion": "reduce"}  # pulses cost a tenth of a core
+    context = browser.new_context(storage_state=session, **look)
     context.set_default_timeout(90_000)  # a baseline of 20 s comes before the first idea, and the machine may be busy
     yield context
     context.close()

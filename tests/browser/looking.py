@@ -1,31 +1,59 @@
-"""What the tests that look at pages share: opening a page until it stands still, its pictures, and axe.
+"""What the tests that look at pages share: one visit of a page in all its looks, axe in the same visit, and pictures.
 
-The pictures are for people, in var/pictures or where AUTORESEARCH_PICTURES says. The tests ask that nothing sticks out
-to the side and that no script fails.
+`make pictures` has a picture of each look made, for people, in the folder AUTORESEARCH_PICTURES. The tests ask that
+nothing sticks out to the side, that axe finds nothing and that no script fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, TimeoutError
 
-from tests.installation import ROOT, Installation
+from tests.installation import Installation
 
-PICTURES = Path(os.environ.get("AUTORESEARCH_PICTURES", ROOT / "var" / "pictures"))
-LOOKS: list[dict[str, Any]] = [
+Look = dict[str, Any]
+PICTURES = os.environ.get("AUTORESEARCH_PICTURES", "")
+LOOKS: list[Look] = [
     {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
     for width in (1440, 390)
     for scheme in ("light", "dark")
 ]
+AXE = [LOOKS[0], LOOKS[1], LOOKS[3]]  # both colours wide, and a phone
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
+CHARTS = "[data-progress], [data-curve], [data-overlay]"
 CUT_OFF = """[...document.querySelectorAll(".js-plotly-plot")].filter((chart) =>
   chart.querySelector(".main-svg").getBoundingClientRect().height < chart.clientHeight - 2).length"""
-AXE = [LOOKS[0], LOOKS[1], LOOKS[3]]  # both colours wide, and a phone
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-CHARTS = "[data-progress], [data-curve], [data-overlay]"
+FADED = """() => Promise.all(document.getAnimations().filter((one) => one instanceof CSSTransition)
+  .map((one) => one.finished.catch(() => null)))"""
+
+
+def visit(
+    browser: Browser, session: Any, here: Installation, name: str, path: str, *, status: int = 200,
+    looks: list[Look] = LOOKS, axe: list[Look] | None = None,
+) -> float:
+    """One page, loaded once: each look must fit its window, and axe finds nothing in those of `axe`. Returns its bytes."""
+    context = browser.new_context(storage_state=session, **looks[0])
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    wire, loaded = context.new_cdp_session(page), [0.0]
+    wire.on("Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"]))
+    wire.send("Network.enable")
+    open_page(page, here.url + path, status)
+    for look in looks:
+        put_on(page, look)
+        take(page, name, look)
+        if look in (axe or []):
+            audit(page)
+    context.close()
+    assert errors == [], f"{name}: {errors}"
+    return sum(loaded)
 
 
 def open_page(page: Page, url: str, status: int = 200) -> None:
@@ -37,37 +65,35 @@ def open_page(page: Page, url: str, status: int = 200) -> None:
         page.wait_for_timeout(400)  # curves are drawn at most every 300 ms
 
 
-def look_at(
-    browser: Browser, session: Any, here: Installation, name: str, path: str, *, status: int = 200,
-    looks: list[dict[str, Any]] = LOOKS,
-) -> None:
-    """Every look of one page, a picture of each; each must fit its window."""
-    for look in looks:
-        context = browser.new_context(storage_state=session, **look)
-        page = context.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error, seen=errors: seen.append(str(error)))
-        open_page(page, here.url + path, status)
-        take(page, name, look)
-        context.close()
-        assert errors == [], f"{name}: {errors}"
+def put_on(page: Page, look: Look) -> None:
+    """The window's size and colours, as a person changes them under an open page."""
+    page.set_viewport_size(look["viewport"])
+    page.emulate_media(color_scheme=look.get("color_scheme", "light"), forced_colors=look.get("forced_colors", "none"))
+    page.evaluate(FADED)
+    if page.locator(CHARTS).count():
+        page.wait_for_timeout(400)
 
 
-def take(page: Page, name: str, look: dict[str, Any]) -> None:
-    """The picture of an open page, which must fit its window."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
+def take(page: Page, name: str, look: Look) -> None:
+    """A page must fit its window. And its picture, where pictures are made."""
     kind, width = look.get("color_scheme", "forced-colors"), look["viewport"]["width"]
-    page.screenshot(path=PICTURES / f"{name}-{kind}-{width}.png", full_page=True)
-    beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert beyond <= 0, f"{name} is {beyond} px wider than {width}"
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / f"{name}-{kind}-{width}.png", full_page=True)
+    expect_to_fit(page, f"{name} {kind} at {width}")
     assert page.evaluate(CUT_OFF) == 0, f"{name}: a chart is cut off below"
 
 
-def axe_at(browser: Browser, session: Any, here: Installation, path: str, look: dict[str, Any], status: int = 200) -> None:
-    """axe finds nothing on this page, in this look."""
-    context = browser.new_context(storage_state=session, **look)
-    page = context.new_page()
-    open_page(page, here.url + path, status)
-    found = Axe().run(page, options=RULES)
-    context.close()
+def expect_to_fit(page: Page, name: str) -> None:
+    """Nothing sticks out to the side; a chart has a moment to follow its window."""
+    beyond = "document.documentElement.scrollWidth - innerWidth"
+    with contextlib.suppress(TimeoutError):
+        page.wait_for_function(f"{beyond} <= 0", timeout=5000)
+    assert page.evaluate(beyond) <= 0, f"{name} sticks out by {page.evaluate(beyond)} px"
+
+
+def audit(page: Page) -> None:
+    """axe finds nothing on this page as it looks now."""
+    if page.evaluate("typeof axe === 'undefined'"):
+        page.evaluate(Axe().axe_script)
+    found = AxeResults(page.evaluate("(rules) => axe.run(rules)", RULES))
     assert found.violations_count == 0, found.generate_report()

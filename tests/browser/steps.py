@@ -23,6 +23,10 @@ def stop(here: Installation, run: int) -> None:
     here.python(f"{this} run.state == 'ended' or run.stop(by='test')")
 
 
+def program_of(here: Installation, run: int) -> int:
+    return int(here.python(f"from experiments.models import Run; print(Run.objects.get(pk={run}).program_id)"))
+
+
 def git(here: Installation, run: int, *args: str) -> str:
     return here.python(
         "import subprocess\nfrom experiments.models import Run\n"

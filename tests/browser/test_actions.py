@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.steps import climb, git, open_experiment, start
+from tests.browser.steps import climb, git, open_experiment, program_of, start
 from tests.installation import Installation, wait_for
 from tests.standin_llm import StandIn
 
@@ -46,8 +46,7 @@ def test_reject_leads_to_a_proposal_that_knows_the_reason(here: Installation, pa
 def test_an_edited_brief_is_in_the_next_prompt(here: Installation, page: Page, llm: StandIn):
     run = start(here, llm=llm, mode="approve_diffs")
     wait_for(lambda: any(row["state"] == "reviewing" for row in here.rows(run)), 90)
-    program = int(here.python(f"from experiments.models import Run; print(Run.objects.get(pk={run}).program_id)"))
-    page.goto(f"{here.url}/programs/{program}/")
+    page.goto(f"{here.url}/programs/{program_of(here, run)}/")
     page.locator(".write .cm-content").fill("# Aim\n\nTry **weight decay** first, <script>alert(1)</script>.\n")
     page.keyboard.press("Control+s")
     expect(page.locator("#brief-status")).to_contain_text("ersion 2")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.steps import program_of
 from tests.installation import Installation
 from tests.researcher.agents import SCRIPTS
 from trainer.sandbox import BUBBLEWRAP, level
@@ -15,16 +15,10 @@ from trainer.sandbox import BUBBLEWRAP, level
 pytestmark = pytest.mark.skipif(level().name != BUBBLEWRAP, reason=level().why or "never")
 
 
-@pytest.fixture(scope="module")
-def here() -> Iterator[Installation]:
-    with Installation(AUTORESEARCH_AGENT_READ=str(SCRIPTS)) as installation:
-        yield installation
-
-
 def test_its_fields_are_there_where_it_is_chosen_and_its_reply_is_shown_as_text(here: Installation, page: Page):
     run = here.start_run("score", tag=f"t{os.urandom(3).hex()}", max_experiments=2)
     page.goto(f"{here.url}/runs/{run}/")
-    page.goto(f"{here.url}/programs/{run}/#researcher")
+    page.goto(f"{here.url}/programs/{program_of(here, run)}/#researcher")
     card = page.locator("#researcher")
     command, model = card.get_by_label("Command of the agent"), card.get_by_label("Model", exact=True)
     expect(command).to_be_hidden()

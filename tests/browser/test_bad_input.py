@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page
 
+from tests.browser.looking import expect_to_fit, open_page
 from tests.installation import Installation
 
 ROWS = r'''
@@ -94,12 +95,12 @@ def strict(page: Page, here: Installation) -> Iterator[Page]:
 
 
 def open_and_check(page: Page, url: str, tallest: int = 16_000) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    open_page(page, url)
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
-        answer = page.goto(url, wait_until="load")
-        assert answer is not None and answer.status == 200
-        page.wait_for_timeout(700)
-        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, f"{url} sticks out at {width}"
+        page.wait_for_timeout(400)
+        expect_to_fit(page, f"{url} at {width}")
         assert page.evaluate("document.documentElement.scrollHeight") < tallest, f"{url} is a wall of text at {width}"
         assert page.evaluate(INERT) == [None, 0]
         assert page.evaluate(TURNED) is False, f"{url} turns letters around"

@@ -50,7 +50,7 @@ def test_an_edit_is_approved_from_the_inbox_and_the_next_on_a_phone(
     small.goto(f"{here.url}/runs/{run}/")
     expect(small.locator("#experiment-1")).to_contain_text(re.compile("kept|discarded"), timeout=60_000)
     approve = small.get_by_role("button", name=re.compile("^Approve ?A?$"))
-    approve.scroll_into_view_if_needed(timeout=60_000)
+    approve.wait_for(timeout=60_000)
     expect(small.locator(".act-diff").first).to_be_visible()
     assert small.evaluate("document.documentElement.scrollWidth <= innerWidth")
     approve.tap()

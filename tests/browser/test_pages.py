@@ -1,19 +1,18 @@
-"""Every page with 0, 1, 30 and 1,000 experiments: looked at by axe, weighed, and photographed into var/pictures.
+"""Every page with 0, 1, 30 and 1,000 experiments, light and dark, wide and phone: one visit each.
 
-The pictures are for people: light and dark, wide and phone. The tests ask that nothing sticks out to the side, that axe
-(WCAG 2.2 AA) finds nothing, and that a first visit loads at most 500 KB.
+The tests ask that nothing sticks out to the side, that axe (WCAG 2.2 AA) finds nothing, and that a first visit loads at
+most 500 KB.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.looking import AXE, axe_at, look_at, open_page, take
+from tests.browser.looking import AXE, open_page, take, visit
 from tests.installation import Installation
 
 SIZES = (0, 1, 30, 1000)
@@ -40,13 +39,8 @@ for run in Run.objects.order_by("pk"):
     places[size] = pages
 print(json.dumps(places))
 """
-EMPTY = {"home": "/", **{name: f"/{name}/" for name in ("new", "compare", "machines", "audit", "import")}}
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Installation]:
-    with Installation() as installation:
-        yield installation
+OF_ALL = ["home", "compare", "machines", "audit", "new", "import"]
+EMPTY = {"home": "/", **{name: f"/{name}/" for name in OF_ALL[1:]}}
 
 
 @pytest.fixture(scope="module")
@@ -56,28 +50,31 @@ def places(here: Installation) -> dict[str, str]:
         here.manage("seed_demo", "--experiments", str(size), "--seed", str(size))
     found = json.loads(here.python(PLACES))
     named = {f"{name}-{size}": path for size, pages in found.items() for name, path in pages.items()}
-    return named | {f"{name}-all": EMPTY[name] for name in ("home", "compare", "machines", "audit")}
+    return named | {f"{name}-all": EMPTY[name] for name in OF_ALL}
 
 
 def names() -> list[str]:
     kinds = ["run", "report", "program", "compare", "experiment-kept", "experiment-discarded", "experiment-failed"]
     once = ["version-30", "versions-30", "one-compared-30", "nothing-found-30", "compare-nothing-found-30"]
-    once += ["experiment-cancelled-1000", "experiment-reverted-1000", "home-all", "compare-all", "machines-all", "audit-all"]
+    once += ["experiment-cancelled-1000", "experiment-reverted-1000", *(f"{name}-all" for name in OF_ALL)]
     return [f"{kind}-{size}" for size in SIZES for kind in kinds] + once
 
 
 @pytest.mark.parametrize("name", EMPTY)
 def test_an_empty_installation_fits_its_window(here: Installation, browser: Browser, session: Any, name: str):
     """Stands first: the tests below fill the installation."""
-    look_at(browser, session, here, f"{name}-0", EMPTY[name])
+    visit(browser, session, here, f"{name}-0", EMPTY[name])
 
 
 @pytest.mark.parametrize("name", names())
-def test_it_fits_its_window(here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str):
+def test_it_fits_its_window_axe_finds_nothing_and_a_first_visit_is_light(
+    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str
+):
     if name not in places:
         assert name.endswith(("-0", "-1")), f"the data set has no {name}"
         return
-    look_at(browser, session, here, name, places[name])
+    size = visit(browser, session, here, name, places[name], axe=AXE if name.endswith(("-30", "-all")) else None)
+    assert 0 < size <= MOST_BYTES, f"{name} loads {size:,.0f} bytes"
 
 
 def test_the_report_on_paper(here: Installation, browser: Browser, session: Any, places: dict[str, str]):
@@ -90,29 +87,3 @@ def test_the_report_on_paper(here: Installation, browser: Browser, session: Any,
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", "paper is white"
     assert not page.locator(".top, .tools").filter(visible=True).count(), "paper has nothing to press"
     context.close()
-
-
-OF_ALL = ["home-all", "machines-all", "audit-all", "new", "import"]
-HEAVY = ["home-all", "run-1000", "compare-1000", "report-1000", "program-1000", "experiment-kept-1000"]
-
-
-@pytest.mark.parametrize("look", AXE, ids=["light-1440", "dark-1440", "dark-390"])
-@pytest.mark.parametrize("name", [*(name for name in names() if name.endswith("-30")), *OF_ALL])
-def test_axe_finds_nothing(
-    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str, look: dict[str, Any]
-):
-    axe_at(browser, session, here, places.get(name) or EMPTY[name], look)
-
-
-@pytest.mark.parametrize("name", HEAVY)
-def test_a_first_visit_is_light(here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str):
-    context = browser.new_context(storage_state=session)
-    page = context.new_page()
-    wire = context.new_cdp_session(page)
-    loaded: list[float] = []
-    wire.on("Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"]))
-    wire.send("Network.enable")
-    open_page(page, here.url + places[name])
-    page.wait_for_timeout(500)
-    context.close()
-    assert 0 < sum(loaded) <= MOST_BYTES, f"{name} loads {sum(loaded):,.0f} bytes"

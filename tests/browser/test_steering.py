@@ -16,13 +16,6 @@ BRANCH = ["rev-parse", "BRANCH"]
 LONG = 60_000  # ms: a training, a proposal and a verdict on a busy machine
 
 
-@pytest.fixture(scope="module")
-def here() -> Iterator[Installation]:
-    """No worker dies here: one that is only slow to import litellm keeps its proposal."""
-    with Installation(OPENAI_API_KEY="stand-in", AUTORESEARCH_STALE="60", AUTORESEARCH_AHEAD="1") as installation:
-        yield installation
-
-
 @pytest.fixture
 def llm() -> Iterator[StandIn]:
     with StandIn() as server:

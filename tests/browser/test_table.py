@@ -101,6 +101,7 @@ def test_words_numbers_and_reasons_are_found(table: Page):
     table.keyboard.type("needle")
     expect(table.locator(ROWS)).to_have_count(1)  # it stands on a later page
     expect(first(table)).to_have_id("experiment-123")
+    expect(table).to_have_url(re.compile("q=needle"))  # "need" finds it too, and a reload then loses what was typed after
     table.reload()
     expect(box).to_have_value("needle")
     expect(table.locator(ROWS)).to_have_count(1)
