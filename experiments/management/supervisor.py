@@ -75,6 +75,10 @@ class Supervisor:
 
     # Starting
 
+    def choose_port(self) -> None:
+        """Before anything is started or written."""
+        self.port = self._free_port()
+
     def start_redis(self) -> None:
         if os.environ.get("REDIS_URL"):
             self.say(f"redis   given   {settings.REDIS_URL.rpartition('@')[2]}")
@@ -89,7 +93,6 @@ class Supervisor:
 
     def start_rest(self) -> None:
         """Web and workers, side by side; a line for each as it becomes ready."""
-        self.port = self._choose_port()
         python = sys.executable
         worker = [python, "-m", "celery", "-A", "autoresearch_web", "worker", "--pool", "threads", "--loglevel", "INFO"]
         worker += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -137,7 +140,7 @@ class Supervisor:
             return {}
         return value if isinstance(value, dict) else {}
 
-    def _choose_port(self) -> int:
+    def _free_port(self) -> int:
         """PORT is taken as it is; without it the first free one from 8000 on."""
         if settings.PORT:
             if not self._is_free(settings.PORT):

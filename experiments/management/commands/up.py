@@ -30,6 +30,7 @@ class Command(BaseCommand):
         with supervisor.lock():
             self._say(f"autoresearch-web, data in {settings.VAR_DIR}")
             try:
+                supervisor.choose_port()
                 problem = compress(settings.BASE_DIR / "static")
                 if problem:
                     self._say(f"static  {problem}")
