@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from experiments.loop import actions, engine, reconcile, workspace
+from experiments.loop import actions, engine, reconcile, training, workspace
 from experiments.models import Experiment, Program, Run
 from experiments.states import LIVE
+from tests.environment import VAR
+from tests.trainer.examining import prepared, zygote  # noqa: F401  (fixtures, once for each process of tests)
 
 SCRIPTS = Path(__file__).parent / "scripts"
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a good one takes half a second for each user
 
 
 @pytest.fixture
@@ -71,6 +75,16 @@ def no_event_loop() -> Iterator[None]:
     asyncio.events._set_running_loop(loop)
 
 
+def kept_files(run: Run) -> Path:
+    tree = workspace.Workspace(run.program.repo).tree(run.base_commit)
+    return VAR / "kept" / f"{tree}-{run.program.budget_seconds}"
+
+
+def end_as_before(experiment: Experiment) -> None:
+    """In place of a training's start: the files that the baseline of an equal program left at its end."""
+    shutil.copytree(kept_files(experiment.run), training.folder_of(experiment), symlinks=True)
+
+
 class Loop:
     """The loop without Celery: what reconcile sends is done at once, in order."""
 
@@ -92,6 +106,23 @@ class Loop:
                 return
             self.step(run)
         raise AssertionError(f"not done after {limit} looks: {list(run.experiments.values_list('number', 'state'))}")
+
+    def baseline(self, run: Run) -> Experiment:
+        """Its baseline, finished. Of equal programs only the first one's trains: others get a copy of the files it left."""
+        kept, remove = kept_files(run), training.remove
+
+        def keep(experiment: Experiment) -> None:
+            if (training.folder_of(experiment) / "result.json").exists():
+                kept.parent.mkdir(exist_ok=True)
+                shutil.move(training.folder_of(experiment), kept)
+            remove(experiment)
+
+        with pytest.MonkeyPatch.context() as patch:
+            if kept.exists():
+                patch.setattr(training, "start", end_as_before)
+            else:
+                patch.setattr(training, "remove", keep)
+            return self.finish(run, 1)[0]
 
     def finish(self, run: Run, count: int) -> list[Experiment]:
         """Go on until `count` experiments are finished."""

@@ -15,7 +15,6 @@ import pytest
 
 from experiments.loop.judging import Judged, judge
 from experiments.states import Badge, Failure
-from tests.trainer import examining
 from tests.trainer.examining import CHEATS, Examined, Prepared, Zygote, examine
 from tests.trainer.launching import make_job, run
 from trainer import sandbox
@@ -23,7 +22,6 @@ from trainer.launch import fixed_files
 from trainer.output import parse_summary
 from trainer.spec import Result, read_json
 
-prepared, zygote = examining.prepared, examining.zygote
 BUDGET = 0.5
 
 
@@ -132,6 +130,6 @@ def test_untimed_steps_are_overtime(launched: Any) -> None:
     assert result.exam_after_seconds is not None, examined.output
     startup = result.exam_after_seconds - BUDGET
     assert judged(examined, result, startup).badges == (Badge.VERIFIED,)
-    examined, result = launched("untimed_steps")
+    examined, result = launched("untimed_steps", deadline_seconds=60.0)
     verdict = judged(examined, result, startup)
     assert Badge.OVERTIME in verdict.badges, result

@@ -37,16 +37,31 @@ def of_the_cpu_preset(cache_dir: Path) -> launch.Data:
     return launch.Data(cache_dir, cpu.dataset, cpu.vocab_size, cpu.seq_len)
 
 
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test has data prepared, and the others find them."""
+    return tmp_path_factory.mktemp("doctor") / "a folder"
+
+
 @pytest.fixture
-def prepared(settings, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
+def prepared(settings, tmp_path: Path, cache_dir: Path) -> Path:  # type: ignore[no-untyped-def]
     """A copy of prepared data, for a test to break."""
-    made = launch.prepare(of_the_cpu_preset(Path(settings.DATA_DIR)))
+    made = launch.prepare(of_the_cpu_preset(cache_dir))
     settings.PRESET, settings.DATA_DIR = "cpu", tmp_path
     shutil.copytree(made, tmp_path / made.name)
     return tmp_path / made.name
 
 
-def test_each_part_has_its_line_on_this_machine(prepared: Path) -> None:
+def test_data_that_this_machine_has_are_prepared(settings, cache_dir: Path) -> None:  # type: ignore[no-untyped-def]
+    assert not cache_dir.exists(), "the first test"
+    settings.PRESET, settings.DATA_DIR = "cpu", cache_dir
+    (data,), (judge,) = doctor.data_sets(), doctor.judge()
+    assert (data.mark, judge.mark) == (doctor.OK, doctor.OK), (data, judge)
+    assert "text stdlib/1 (85e0e9f2de6b)" in data.words
+
+
+def test_each_part_has_its_line_and_ticks_mean_that_it_has_trained(prepared: Path) -> None:
+    """Two seconds in the sandbox."""
     text, code = run()
     assert code == 0, text
     looks = ("torch", "device", "attention", "database", "data", "judge", "sandbox", "disk", "git", "redis", "LLM key")
@@ -54,13 +69,8 @@ def test_each_part_has_its_line_on_this_machine(prepared: Path) -> None:
         assert any(line[2:].startswith(name) for line in text.splitlines()), name
     for name in ("torch", "database", "data", "judge", "git", "redis", "training"):
         assert f"✓ {name}" in text, text
-
-
-def test_data_that_this_machine_has_are_prepared(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    settings.PRESET, settings.DATA_DIR = "cpu", tmp_path / "a folder"
-    (data,), (judge,) = doctor.data_sets(), doctor.judge()
-    assert (data.mark, judge.mark) == (doctor.OK, doctor.OK), (data, judge)
-    assert "text stdlib/1 (85e0e9f2de6b)" in data.words
+    trained = next(line for line in text.splitlines() if line.startswith("✓ training"))
+    assert "2 s on cpu" in trained and "verified" in trained
 
 
 def test_data_that_would_be_downloaded_bring_the_command_that_does(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -86,10 +96,9 @@ def test_data_that_cannot_be_stored_are_no_ticks(settings, tmp_path: Path) -> No
     assert str(tmp_path / "file") in data.words and training.next_step
 
 
-def test_ticks_mean_that_it_has_trained(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seconds in the sandbox; with a sandbox that kills every training the look before the training is all ticks."""
-    (well,) = doctor.short_training()
-    assert well.mark == doctor.OK and "2 s on cpu" in well.words and "verified" in well.words, well
+def test_where_every_training_is_killed_there_is_no_tick(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sandbox that kills it the look before the training is all ticks."""
+    launch.prepare(of_the_cpu_preset(prepared.parent))  # seen to be there before
     monkeypatch.setenv("PYTHONMALLOC", "no such allocator")
     monkeypatch.setattr(launch, "PASSED", (*launch.PASSED, "PYTHONMALLOC"))
     (broken,) = doctor.short_training()
@@ -181,12 +190,15 @@ def test_a_gpu_that_torch_does_not_see_is_broken(monkeypatch: pytest.MonkeyPatch
     assert check.mark == doctor.BROKEN and "80 GB" in check.words and "pytorch.org" in check.next_step
 
 
-def test_servers_that_are_away_are_broken_lines_without_a_password_or_traceback() -> None:
-    """A process of its own: settings are read once."""
+def test_servers_that_are_away_are_broken_lines_without_a_password_or_traceback(prepared: Path) -> None:
+    """A process of its own: settings are read once. It need not train, so the device is taken."""
     env = {**os.environ, "DATABASE_URL": "postgres://me:pgsecret@127.0.0.1:1/x", "REDIS_URL": "redis://:rdsecret@127.0.0.1:1"}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), "doctor"], env=env, capture_output=True, text=True, check=False
-    )
+    env["AUTORESEARCH_CACHE_DIR"] = str(prepared.parent)
+    with devices.lock_path("cpu").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), "doctor"], env=env, capture_output=True, text=True, check=False
+        )
     assert done.returncode == 1
     assert "✗ database   postgresql does not answer" in done.stdout and "✗ redis" in done.stdout
     assert "secret" not in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr

@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from django.core.management import ManagementUtility
 
 from experiments.loop import devices
 from experiments.management.progress import as_line
@@ -20,6 +23,8 @@ from trainer.output import parse_step
 from trainer.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Run = Callable[..., tuple[int, str]]
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -32,6 +37,25 @@ def run(*arguments: str) -> tuple[int, str]:
     process = start(*arguments)
     output, _ = process.communicate(timeout=150)
     return process.returncode, output
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """The command in this process, as manage.py calls it: it says what it says, and no Django is started for it."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code: object = 0
+        try:
+            ManagementUtility(["manage.py", "train", *arguments]).execute()
+        except SystemExit as end:
+            code = end.code
+        captured = capfd.readouterr()
+        return int(str(code or 0)), captured.out + captured.err
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -63,10 +87,20 @@ def test_a_training_shows_its_steps_and_the_judges_score() -> None:
     assert not list((VAR / "train").iterdir())
 
 
-def test_so_many_tokens_give_the_same_score_twice() -> None:
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A little text: most of such a training would be the exam."""
+    (tmp_path / "texts").mkdir()
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-d]*.py")):
+        (tmp_path / "texts" / path.name).write_bytes(path.read_bytes()[:6000])
+    return tmp_path / "texts"
+
+
+def test_so_many_tokens_give_the_same_score_twice(here: Run, texts: Path) -> None:
     scores = set()
     for _ in range(2):
-        code, output = run("--preset", "cpu", "--tokens", "20000", "--seed", "7", "--no-sandbox")
+        wish = ("--preset", "cpu", "--dataset", f"folder:{texts}", "--tokens", "10000", "--seed", "7", "--no-sandbox")
+        code, output = here(*wish)
         assert code == 0 and "sandbox: limits" in output, output
         scores.add(next(line for line in output.splitlines() if line.startswith("val_bpb")))
     assert len(scores) == 1
@@ -86,8 +120,10 @@ def test_a_printed_score_without_an_exam_is_none(tmp_path: Path) -> None:
         ("print('hello')", "no_score", "evaluate_bpb"),
     ],
 )
-def test_a_failure_shows_the_end_of_the_log_and_the_reason(tmp_path: Path, text: str, reason: str, words: str) -> None:
-    code, output = run("--preset", "cpu", "--file", str(write(tmp_path, text)))
+def test_a_failure_shows_the_end_of_the_log_and_the_reason(
+    tmp_path: Path, here: Run, text: str, reason: str, words: str
+) -> None:
+    code, output = here("--preset", "cpu", "--file", str(write(tmp_path, text)))
     assert code == 1 and words in output and f"No score ({reason})" in output and "commands/train.py" not in output
 
 
@@ -101,8 +137,8 @@ def test_a_failure_shows_the_end_of_the_log_and_the_reason(tmp_path: Path, text:
         (("--preset", "gpu-1tb"), "invalid choice"),
     ],
 )
-def test_a_wrong_option_is_told_in_words(arguments: tuple[str, ...], words: str) -> None:
-    code, output = run(*arguments)
+def test_a_wrong_option_is_told_in_words(here: Run, arguments: tuple[str, ...], words: str) -> None:
+    code, output = here(*arguments)
     assert code != 0 and words in output and "Traceback" not in output
     assert not list((VAR / "train").glob("*"))
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def run(make_script_program, loop, answers):
     answers(change("DECAY", 0.5))
     run = actions.start_run(make_script_program("score"), "night", by="ada")
-    loop.finish(run, 1)
+    loop.baseline(run)
     return run
 
 

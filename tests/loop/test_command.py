@@ -36,7 +36,7 @@ def begin(make_script_program, loop):
         command = ["{python}", path, *arguments] if script.endswith(".py") else [path, *arguments]
         program = make_script_program("score", script, researcher="command", agent_command=command, **fields)
         run = actions.start_run(program, "night", by="ada")
-        loop.finish(run, 1)
+        loop.baseline(run)
         return run
 
     return begin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
-from experiments.loop import actions, engine
+from experiments.loop import actions, engine, training
 from experiments.models import Program, Run
 from experiments.states import Badge, Failure, RunState, State
-from tests.conftest import Loop
+from tests.conftest import Loop, end_as_before
 from tests.factories import make_experiment
 from trainer import launch
 
@@ -56,8 +57,14 @@ def idea(text: str) -> str:
 @pytest.fixture
 def run(program: Program, bigram: None, loop: Loop) -> Run:
     run = actions.start_run(program, "exam", by="test", seed=3)
-    loop.finish(run, 1)
+    loop.baseline(run)
     return run
+
+
+@pytest.fixture
+def again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What trains after the baseline ends as it did: each examined training imports torch, which takes seconds."""
+    monkeypatch.setattr(training, "start", end_as_before)
 
 
 def second(run: Run, loop: Loop, answers: Callable[..., object], text: str):  # type: ignore[no-untyped-def]
@@ -86,13 +93,15 @@ def test_a_printed_score_without_an_exam_fails_as_tampered(run: Run, loop: Loop,
     assert "never sat the exam" in tried.detail
 
 
-def test_a_new_seed_alone_is_never_kept(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+def test_a_new_seed_alone_is_never_kept(run: Run, again: None, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
     tried = second(run, loop, answers, HONEST.replace("SEED = 1", "SEED = 2"))
     assert tried.state == State.DISCARDED
     assert Badge.SEED_ONLY in tried.badges and "only a seed" in tried.detail
 
 
-def test_a_gain_beyond_anything_seen_waits_for_a_person(run: Run, loop: Loop, answers, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_gain_beyond_anything_seen_waits_for_a_person(  # type: ignore[no-untyped-def]
+    run: Run, again: None, loop: Loop, answers
+) -> None:
     baseline = run.experiments.get(number=0)
     type(baseline).objects.filter(pk=baseline.pk).update(score=baseline.score * 2)
     tried = second(run, loop, answers, HONEST + "OTHER = 'the same, and half the score of the baseline'\n")
@@ -108,7 +117,7 @@ def test_training_longer_than_the_budget_is_never_kept(run: Run, loop: Loop, ans
     assert Badge.OVERTIME in tried.badges and "longer than the budget" in tried.detail
 
 
-def test_the_secret_score_is_in_no_prompt(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+def test_the_secret_score_is_in_no_prompt(run: Run, again: None, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
     baseline = run.experiments.get(number=0)
     tried = second(run, loop, answers, HONEST + "AGAIN = 1\n")
     assert baseline.secret_score is not None and tried.prompt
@@ -138,6 +147,8 @@ def test_a_broken_edit_is_rehearsed_in_the_sandbox_and_never_trains(  # type: ig
 @pytest.fixture
 def own_data(settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # type: ignore[no-untyped-def]
     """Prepared data of this test alone, as after a start: nothing is remembered."""
+    for made in Path(settings.DATA_DIR).glob("stdlib-*/meta.json"):
+        shutil.copytree(made.parent, tmp_path / "data" / made.parent.name)
     settings.DATA_DIR = tmp_path / "data"
     monkeypatch.setattr(launch, "_prepared", {})
     return tmp_path / "data"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def run(make_script_program, loop):
     run = actions.start_run(make_script_program("score"), "night", by="ada")
-    loop.finish(run, 1)
+    loop.baseline(run)
     return run
 
 
@@ -130,7 +130,7 @@ def test_a_disk_that_fills_while_a_workspace_is_written_fails_that_one_and_pause
 def test_behind_the_deadline_what_trains_finishes_and_nothing_else_begins(make_script_program, loop, answers, worker):
     run = actions.start_run(make_script_program("slow", budget_seconds=1), "slow", by="ada", hours=1)
     answers(change("MATRIX_LR", 0.09))
-    loop.finish(run, 1)
+    loop.baseline(run)
     idea = ready(run)
     training = worker(engine.train, idea.pk)
     wait_for_training(idea)

@@ -36,7 +36,7 @@ DEAD = f"{presence.socket.gethostname()}:4194305:1"  # no pid is that high
 def run(make_script_program, loop, answers):
     answers(change("MATRIX_LR", 0.09), change("MATRIX_LR", 0.001))
     run = actions.start_run(make_script_program("slow", budget_seconds=1), "night", by="ada")
-    loop.finish(run, 1)
+    loop.baseline(run)
     return run
 
 

@@ -121,7 +121,7 @@ def test_a_second_revert_of_the_same_is_refused(run, loop, answers):
 
 def two_ideas(run, loop):
     """Two ideas on the baseline, both proposed and not yet trained: a run with two lanes."""
-    loop.finish(run, 1)
+    loop.baseline(run)
     run.lanes = 2
     run.save(update_fields=["lanes"])
     for _ in range(2):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def run(make_script_program, loop, answers) -> Run:
     answers(change("DECAY", 0.5))
     run = actions.start_run(make_script_program("score", budget_seconds=1), "night", by="ada")
-    loop.finish(run, 1)
+    loop.baseline(run)
     return run
 
 

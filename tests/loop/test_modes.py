@@ -20,7 +20,7 @@ def start(make_script_program, loop):
 
     def start(mode: Mode = Mode.AUTOPILOT, script: str = "score", **options):
         run = actions.start_run(make_script_program(script, budget_seconds=1), "night", by="ada", mode=mode, **options)
-        loop.finish(run, 1)
+        loop.baseline(run)
         return run
 
     return start

@@ -18,7 +18,7 @@ ASKS += "SWEEP: MATRIX_LR=0.05..0.12 over 4 experiments\n"
 def start(make_script_program, loop):
     def start(**options):
         run = actions.start_run(make_script_program("score", budget_seconds=1), "night", by="ada", **options)
-        loop.finish(run, 1)
+        loop.baseline(run)
         return run
 
     return start

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +13,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.trainer import examining, gpu_on_cpu
-from tests.trainer.examining import Prepared
+from tests.trainer import gpu_on_cpu
+from tests.trainer.examining import Prepared, Zygote
 from tests.trainer.template_modules import TEMPLATE, load_template
-from trainer.output import parse_summary
+from trainer.output import Summary, parse_summary
 
-prepared = examining.prepared
 pytestmark = pytest.mark.timeout(180)
 KERNELS = {
     "explicit": ("cpu", False),
@@ -35,13 +34,14 @@ def load_train(monkeypatch: pytest.MonkeyPatch, device: str, flash: bool = False
     return load_template("train", {})
 
 
-@pytest.fixture(params=KERNELS)
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+@pytest.fixture(scope="module", params=KERNELS)
+def kernel(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """train.py as a module, with the attention that it picks on such a device."""
-    train = load_train(monkeypatch, *KERNELS[request.param])
-    assert request.param == train.ATTENTION
-    monkeypatch.setattr(train, "DTYPE", torch.float32)
-    return train
+    with pytest.MonkeyPatch.context() as patch:
+        train = load_train(patch, *KERNELS[request.param])
+        assert request.param == train.ATTENTION
+        patch.setattr(train, "DTYPE", torch.float32)
+        yield train
 
 
 @pytest.mark.parametrize("context", [64, 200, 256], ids="context {}".format)
@@ -60,7 +60,8 @@ def test_every_kernel_sees_the_same_tokens(
     assert torch.allclose(window(q, k, v), expected, atol=1e-5)
     if kernel.DEVICE == "cuda":  # only what is compiled takes FlexAttention
         torch._dynamo.reset()
-        assert torch.allclose(torch.compile(window, dynamic=False)(q, k, v), expected, atol=1e-5)
+        compiled = torch.compile(window, dynamic=False, backend="eager")  # traced; the whole trainings do more
+        assert torch.allclose(compiled(q, k, v), expected, atol=1e-5)
 
 
 def test_flex_attention_is_what_a_compiled_window_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,21 +76,30 @@ def test_flex_attention_is_what_a_compiled_window_takes(monkeypatch: pytest.Monk
     assert asked == [short.blocks]
 
 
+def train(folder: Path, prepared: Prepared, zygote: Zygote, script: str, kind: str) -> tuple[Summary, str]:
+    """Four steps of the template: the summary and all that was printed."""
+    for path in filter(Path.is_file, TEMPLATE.iterdir()):
+        shutil.copy(path, folder)
+    own = {"AUTORESEARCH_TOKENS": str(4 * 2048), "TEMPLATE": str(folder), "KIND": kind}
+    zygote.train(folder / script, {**prepared.environment, **own}, folder / "log")
+    output = (folder / "log").read_text()
+    summary = parse_summary(output)
+    assert summary is not None and summary.num_steps == 4, output[-2000:]
+    return summary, output
+
+
+@pytest.fixture(scope="module")
+def on_the_cpu(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared, zygote: Zygote) -> Summary:
+    return train(tmp_path_factory.mktemp("cpu"), prepared, zygote, "train.py", "")[0]
+
+
 @pytest.mark.parametrize("kind", ["flex", "flash"])
 def test_a_whole_training_on_a_gpu_that_is_the_cpu_ends_where_the_cpus_does(
-    tmp_path: Path, prepared: Prepared, kind: str
+    tmp_path: Path, prepared: Prepared, zygote: Zygote, on_the_cpu: Summary, kind: str
 ) -> None:
     """Pinned batches, a compiled model, the plain norm, activation and loss, logits in half precision."""
-    for path in filter(Path.is_file, TEMPLATE.iterdir()):
-        shutil.copy(path, tmp_path)
-    env = {**prepared.environment, "AUTORESEARCH_TOKENS": str(4 * 2048)}
-    scores = []
-    for script in ("train.py", gpu_on_cpu.__file__):
-        command = [sys.executable, script, kind]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-        summary = parse_summary(done.stdout)
-        assert summary is not None and summary.num_steps == 4, done.stderr[-2000:]
-        scores.append(summary.val_bpb)
-    name = re.search("attention: (.*), seed", done.stdout)
+    shutil.copy(gpu_on_cpu.__file__, tmp_path)
+    summary, output = train(tmp_path, prepared, zygote, "gpu_on_cpu.py", kind)
+    name = re.search("attention: (.*), seed", output)
     assert name is not None and name[1] == {"flex": "FlexAttention", "flash": "FlashAttention 3"}[kind]
-    assert scores[0] == pytest.approx(scores[1], abs=0.01)
+    assert on_the_cpu.val_bpb == pytest.approx(summary.val_bpb, abs=0.01)

@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trainer import examining
 from tests.trainer.examining import CHEATS, ROOT, VOCAB, Judge, Prepared, T, Zygote, examine, judging
 from trainer.output import LineSplitter, parse_step, parse_summary
 from trainer.paper import Shard
 
-prepared, zygote = examining.prepared, examining.zygote
 HONEST = CHEATS / "honest.py"
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.launching import make_job, run
-from trainer import launch, sandbox
+from trainer import bubblewrap, launch, sandbox
+from trainer.bubblewrap import Tool
 from trainer.launch import Data, LaunchError, fixed_files, prepare
 from trainer.sandbox import BUBBLEWRAP, LIMITS, Level, level
 
@@ -88,9 +89,10 @@ def test_a_workspace_is_made_afresh(tmp_path):
 
 @pytest.fixture
 def without_a_sandbox(monkeypatch):
-    """Until it is undone, and remembered as long as nobody asks afresh."""
+    """Until it is undone, and remembered as long as nobody asks afresh. Both tools are there, whatever this machine has."""
     with monkeypatch.context() as without:
         sandbox.level.cache_clear()
+        without.setattr(bubblewrap, "tools", lambda: [Tool("one", "/usr/bin/bwrap"), Tool("other", "/opt/bwrap")])
         without.setattr(sandbox, "_failure", lambda tried, read: "bubblewrap is not installed: get it")
         yield without
     sandbox.level.cache_clear()

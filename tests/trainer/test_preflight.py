@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer import examining
+from tests.trainer.examining import T
 from tests.trainer.launching import all_of, make_job
 from tests.trainer.rehearsing import BROKEN, GOOD, H100, Edit, rehearse, template
 from trainer import preflight
 from trainer.launch import Job, fixed_files
 from trainer.preflight import against, judge, script_of
 
-prepared, zygote = examining.prepared, examining.zygote
 CARDS = {"cpu": None, "card": H100}
 
 
@@ -46,6 +45,7 @@ def test_a_good_edit_is_no_false_alarm(edit, device, tmp_path, prepared, zygote)
 # Programs in the upstream's manner, for a GPU
 
 UPSTREAM = (Path(__file__).parents[1] / "scripts" / "upstream_style_train.py").read_text()
+UPSTREAM = UPSTREAM.replace("TOTAL_BATCH_SIZE = 8, 4096", f"TOTAL_BATCH_SIZE = 8, {2 * 8 * T}")  # two passes a step, not eight
 FOR_A_GPU = [
     ("model = GPT(config)\n", (
         "device = torch.device('cuda')\ntorch.cuda.manual_seed(42)\nassert torch.cuda.get_device_capability() == (9, 0)\n"

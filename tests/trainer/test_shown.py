@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,8 +171,9 @@ def test_our_own_python_may_be_reached_by_links(place: Path) -> None:
     (place / "shims" / "python3").symlink_to(python)
     subprocess.run([str(place / "shims" / "python3"), "-m", "venv", "--without-pip", str(place / "env")], check=True)
     code = "from trainer.sandbox import level; print(level())"
+    ours = sysconfig.get_path("purelib")  # the bwrap that came along, where the system has none
     found = subprocess.run(
         [str(place / "env" / "bin" / "python"), "-c", code], cwd=Path(sandbox.__file__).parents[1], capture_output=True,
-        text=True, check=True,
+        text=True, check=True, env={**os.environ, "PYTHONPATH": ours},
     )
     assert f"name='{BUBBLEWRAP}'" in found.stdout

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.trainer.examining import Zygote
 from tests.trainer.template_modules import TEMPLATE, environment
 from trainer.output import LineSplitter, classify_failure, parse_step, parse_summary
 
@@ -38,6 +39,12 @@ def train(workspace: Path, cache: Path, **more: str) -> Result:
         timeout=120,
     )
     return Result(process.returncode, process.stdout.decode())  # not in text mode, which would turn \r into \n
+
+
+def fork(zygote: Zygote, workspace: Path, cache: Path, **more: str) -> Result:
+    """The same in a process that has torch imported."""
+    env, log = environment(cache, TEMPLATE=str(workspace), **more), workspace / "log"
+    return Result(zygote.train(workspace / "train.py", env, log), log.read_bytes().decode())
 
 
 def edit(workspace: Path, old: str, new: str) -> None:
@@ -75,9 +82,9 @@ def test_a_training_prints_steps_and_a_summary(workspace: Path, cache_dir: Path)
         assert "mfu_percent:      n/a" in result.stdout
 
 
-def test_a_training_without_numbers_fails_at_once(workspace: Path, cache_dir: Path) -> None:
+def test_a_training_without_numbers_fails_at_once(workspace: Path, cache_dir: Path, zygote: Zygote) -> None:
     edit(workspace, r"(?m)^EMBEDDING_LR = [\d.]+", "EMBEDDING_LR = float('nan')")
-    result = train(workspace, cache_dir, AUTORESEARCH_BUDGET="60")
+    result = fork(zygote, workspace, cache_dir, AUTORESEARCH_BUDGET="60")
     last = LineSplitter().feed(result.stdout)[-1]
     assert result.returncode == 1
     assert "FAIL" in last
@@ -94,9 +101,11 @@ def test_a_training_without_numbers_fails_at_once(workspace: Path, cache_dir: Pa
         ("HEAD_DIM = 1", "HEAD_DIM 1 is odd"),
     ],
 )
-def test_constants_that_do_not_divide_are_refused(workspace: Path, cache_dir: Path, constant: str, message: str) -> None:
+def test_constants_that_do_not_divide_are_refused(
+    workspace: Path, cache_dir: Path, zygote: Zygote, constant: str, message: str
+) -> None:
     edit(workspace, rf"(?m)^{constant.split(' = ')[0]} = \d+", constant)
-    result = train(workspace, cache_dir)
+    result = fork(zygote, workspace, cache_dir)
     assert result.returncode == 1
     assert message in result.stdout
     assert "Traceback" not in result.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.environment import VAR
+from tests.trainer.examining import Prepared, Zygote
 from trainer.output import classify_failure, parse_step, parse_summary
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "trainer" / "template"
@@ -38,7 +37,8 @@ def train() -> ModuleType:
     return module
 
 
-def run(folder: Path, constants: dict[str, str] | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def write(folder: Path, constants: dict[str, str] | None = None) -> Path:
+    """The template in this folder, with these constants changed."""
     source = (TEMPLATE / "train.py").read_text()
     for name, value in (constants or {}).items():
         source, found = re.subn(rf"(?m)^{name} = \S+", f"{name} = {value}", source, count=1)
@@ -46,10 +46,23 @@ def run(folder: Path, constants: dict[str, str] | None = None, **env: str) -> su
     for path in filter(Path.is_file, TEMPLATE.iterdir()):
         shutil.copy(path, folder)
     (folder / "train.py").write_text(source)
-    (folder / "run").mkdir(exist_ok=True)
-    more = {"AUTORESEARCH_CACHE_DIR": str(VAR / "data"), "AUTORESEARCH_BUDGET": "60", **env}
-    done = subprocess.run([sys.executable, "train.py"], cwd=folder, env=os.environ | more, capture_output=True, check=False)
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return folder / "train.py"
+
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, prepared: Prepared, zygote: Zygote) -> Run:
+    """Train with these constants. Returns the exit code and all that it printed."""
+
+    def run(constants: dict[str, str] | None = None, **env: str) -> tuple[int, str]:
+        log = tmp_path / "log"
+        env = {**prepared.environment, "AUTORESEARCH_BUDGET": "60", "TEMPLATE": str(tmp_path), **env}
+        code = zygote.train(write(tmp_path, constants), env, log)
+        return code, log.read_bytes().decode()  # not in text mode, which would turn \r into \n
+
+    return run
 
 
 # Parts
@@ -139,23 +152,26 @@ def test_the_rates_fall_to_zero(
     assert train.lr_multiplier(progress) == pytest.approx(lrm)
 
 
-# As a process
+# A whole training
 
 
-def test_in_token_mode_one_seed_gives_one_score(tmp_path: Path) -> None:
-    tokens = {"AUTORESEARCH_TOKENS": str(16 * 2048)}
-    first, second = (parse_summary(run(tmp_path, **tokens, AUTORESEARCH_SEED="3").stdout) for _ in range(2))
-    other = parse_summary(run(tmp_path, **tokens, AUTORESEARCH_SEED="4").stdout)
+def test_in_token_mode_one_seed_gives_one_score(run: Run) -> None:
+    tokens = {"AUTORESEARCH_TOKENS": str(4 * 2048)}
+    first, second = (parse_summary(run(**tokens, AUTORESEARCH_SEED="3")[1]) for _ in range(2))
+    other = parse_summary(run(**tokens, AUTORESEARCH_SEED="4")[1])
     assert first is not None and second is not None and other is not None
     assert first.val_bpb == second.val_bpb != other.val_bpb
-    assert first.num_steps == 16
+    assert first.num_steps == 4
 
 
-def test_a_step_line_has_the_upstreams_fields_and_the_gradients_norm(tmp_path: Path) -> None:
-    done = run(tmp_path, AUTORESEARCH_TOKENS=str(8 * 2048))
-    lines = [line for line in re.split(r"[\r\n]", done.stdout) if line.startswith("step ")]
+def test_a_step_line_has_the_upstreams_fields_and_the_gradients_norm(tmp_path: Path, prepared: Prepared) -> None:
+    """A process of its own."""
+    write(tmp_path)
+    env = {**prepared.environment, "AUTORESEARCH_TOKENS": str(4 * 2048)}
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env=env, capture_output=True, check=True)
+    lines = [line for line in re.split(r"[\r\n]", done.stdout.decode()) if line.startswith("step ")]
     point = parse_step(lines[-1])
-    assert point is not None and point.step == 7 and point.percent == 100.0 and point.remaining_s == 0
+    assert point is not None and point.step == 3 and point.percent == 100.0 and point.remaining_s == 0
     keys = [part.split(":")[0].strip() for part in lines[0].split("|")[1:]]
     assert keys == ["loss", "lrm", "dt", "tok/sec", "mfu", "epoch", "grad_norm", "remaining"]
     assert float(lines[-1].split("grad_norm:")[1].split("|")[0]) > 0
@@ -169,15 +185,12 @@ def test_a_step_line_has_the_upstreams_fields_and_the_gradients_norm(tmp_path: P
         ({"MLP_RATIO": "4000000", "BATCH_TOKENS": "256", "ROW_BATCH": "1"}, "oom", "out of memory"),
     ],
 )
-def test_it_ends_at_once_and_names_the_reason(tmp_path: Path, constants: dict[str, str], reason: str, words: str) -> None:
-    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))\n"
-    (tmp_path / "sitecustomize.py").write_text(code if reason == "oom" else "")
-    done = run(tmp_path, constants, PYTHONPATH=str(tmp_path))
-    last = done.stdout[-400:]
-    assert done.returncode == 1, done.stderr[-500:]
-    assert re.search(rf"FAIL: .*{words}|FAIL: {words}", last), last
-    assert classify_failure(done.returncode, done.stdout[-8000:]) == reason
-    assert parse_summary(done.stdout) is None
+def test_it_ends_at_once_and_names_the_reason(run: Run, constants: dict[str, str], reason: str, words: str) -> None:
+    code, output = run(constants, **({"LIMIT": str(8 * 2**30)} if reason == "oom" else {}))
+    assert code == 1, output[-500:]
+    assert re.search(rf"FAIL: .*{words}|FAIL: {words}", output[-400:]), output
+    assert classify_failure(code, output[-8000:]) == reason
+    assert parse_summary(output) is None
 
 
 @pytest.mark.parametrize(
@@ -189,6 +202,6 @@ def test_it_ends_at_once_and_names_the_reason(tmp_path: Path, constants: dict[st
         ({"SHORT_WINDOW": "0"}, "SHORT_WINDOW 0 shows a token nothing"),
     ],
 )
-def test_constants_that_do_not_fit_are_named(tmp_path: Path, constants: dict[str, str], words: str) -> None:
-    done = run(tmp_path, constants)
-    assert done.returncode == 1 and words in done.stderr
+def test_constants_that_do_not_fit_are_named(run: Run, constants: dict[str, str], words: str) -> None:
+    code, output = run(constants)
+    assert code == 1 and words in output

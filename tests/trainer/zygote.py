@@ -1,10 +1,13 @@
 """Imports torch once and forks a training for each line it is given: a test that needs ten trainings imports it once.
 
-A line is JSON: {"script", "env", "output"}; the reply is the training's exit code, -N for signal N.
+A line is JSON: {"script", "env", "output"}; the reply is the training's exit code, -N for signal N. Of the environment
+TEMPLATE names a folder with prepare.py, and LIMIT, where it is there, the bytes of address space.
 """
 
+import gc
 import json
 import os
+import resource
 import runpy
 import sys
 import traceback
@@ -12,17 +15,23 @@ import traceback
 import numpy  # noqa: F401
 import tiktoken  # noqa: F401
 import torch
+import torch._dynamo
+import torch.nn.attention.flex_attention
 
 torch.set_num_threads(1)
+gc.collect()
+gc.freeze()  # torch's own objects are no rubbish: no child looks through them, or copies their pages
 
 
 def train(script: str, env: dict, output: str) -> int:
-    """In the child: what `python script` would do."""
+    """In the child: what `python script` would do, in the script's folder."""
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ.clear()
     os.environ.update(env)
+    if "LIMIT" in env:
+        resource.setrlimit(resource.RLIMIT_AS, (int(env["LIMIT"]), int(env["LIMIT"])))
     sys.path[:0] = [os.path.dirname(script), env["TEMPLATE"]]
     try:
         runpy.run_path(script, run_name="__main__")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
-from django.urls import reverse
-from litellm.exceptions import NotFoundError
+import contextlib
+import io
+import subprocess
+from collections.abc import Callable
+from types import SimpleNamespace
 
+import pytest
+from django.core.management import call_command
+from django.urls import reverse
+
+from experiments import model_check
 from experiments.loop.workspace import Workspace
 from experiments.management.commands.try_model import why_not
 from experiments.models import Program, Run
 from experiments.researcher.base import ResearcherAway, ResearcherError
+from experiments.researcher.litellm_lazily import import_litellm
 from experiments.researcher.llm_errors import OR_THE_SWEEP, detail_of, explain
 from experiments.states import Mode
 from tests.standin_llm import StandIn
@@ -85,18 +93,34 @@ def test_a_name_is_taken_once(signed_in):
     assert "already a program Night-GPT" in page and Program.objects.count() == 1
 
 
-def test_a_model_is_tried_with_a_real_call(signed_in):
+@pytest.fixture
+def check_here(monkeypatch) -> Callable[[], None]:
+    """From its call on a model is tried in this process: one of its own imports litellm again, which takes seconds."""
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        out = io.StringIO()
+        with contextlib.suppress(SystemExit):
+            call_command(*command[2:], stdout=out)
+        return SimpleNamespace(stdout=out.getvalue(), stderr="")
+
+    here = SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired)
+    return lambda: monkeypatch.setattr(model_check, "subprocess", here)
+
+
+def test_a_model_is_tried_with_a_real_call(signed_in, check_here):
     with StandIn(answer=lambda messages: "ready") as server:
         asked = {"model": "openai/stand-in", "api_base": server.api_base}
         page = signed_in.post("/new/model/", asked).content.decode()
         assert "answered" in page and "tokens in" in page and "No key was sent" in page
         assert "Price unknown" in page and "Context window unknown" in page and "showed no thoughts" in page
         assert len(server.requests) == 1
+        check_here()
         page = signed_in.post("/new/model/", {**asked, "price_in": "2", "price_out": "8"}).content.decode()
         assert "This call cost $0.0" in page
 
 
-def test_what_is_known_of_a_model_is_said(signed_in, monkeypatch):
+def test_what_is_known_of_a_model_is_said(signed_in, check_here, monkeypatch):
+    check_here()
     monkeypatch.setenv("AUTORESEARCH_API_BASE_KEY", "own-0123456789")
     with StandIn(["think"], answer=lambda messages: "ready") as server:
         page = signed_in.post("/new/model/", {"model": "openai/gpt-4o", "api_base": server.api_base}).content.decode()
@@ -104,18 +128,19 @@ def test_what_is_known_of_a_model_is_said(signed_in, monkeypatch):
     assert "This call cost $0.0" in page and "It thinks before it answers." in page
 
 
-def test_a_model_that_does_not_answer_says_why(signed_in):
+def test_a_model_that_does_not_answer_says_why(signed_in, check_here):
     with StandIn(["401"]) as server:
         asked = {"model": "openai/stand-in", "api_base": server.api_base}
         page = signed_in.post("/new/model/", asked).content.decode()
     assert "✕" in page and "refused the key" in page
+    check_here()
     page = signed_in.post("/new/model/", {"model": "openai/x", "api_base": "http://127.0.0.1:9/v1"}).content.decode()
     assert "✕" in page and "Traceback" not in page
     assert "Enter the model first" in signed_in.post("/new/model/", {}).content.decode()
 
 
 def test_a_failed_call_says_what_to_do_where_there_is_no_run_yet():
-    unknown = explain(NotFoundError("The model does not exist", "x", "openai"), "openai/x", "openai")
+    unknown = explain(import_litellm().NotFoundError("The model does not exist", "x", "openai"), "openai/x", "openai")
     assert isinstance(unknown, ResearcherError)
     words = why_not(unknown)
     assert words == "openai knows no model openai/x: The model does not exist. Correct its name."
