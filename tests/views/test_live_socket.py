@@ -16,7 +16,6 @@ from experiments.models import Run
 from tests.factories import make_program, make_run
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_event_loop")]
-LATE = int(time.time()) + 10 * int(DRAWING.total_seconds())
 
 
 @pytest.fixture
@@ -43,9 +42,9 @@ def first_words(client: Client, path: str) -> str:
 
 @pytest.mark.parametrize("place", ["home", "runs/{}"])
 def test_who_drew_before_a_change_is_told_and_who_drew_after_it_is_not(signed_in: Client, run: Run, place: str):
-    path = f"/ws/{place.format(run.pk)}/"
-    assert first_words(signed_in, f"{path}?drawn={int(time.time())}") == '{"type":"changed"}'
-    assert first_words(signed_in, f"{path}?drawn={LATE}") == ""
+    path, now = f"/ws/{place.format(run.pk)}/", int(time.time())
+    assert first_words(signed_in, f"{path}?drawn={now}") == '{"type":"changed"}'
+    assert first_words(signed_in, f"{path}?drawn={now + 2 * int(DRAWING.total_seconds())}") == ""
 
 
 def test_another_runs_change_is_no_news_to_its_page(signed_in: Client, run: Run):
