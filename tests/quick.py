@@ -38,7 +38,7 @@ def changed(since: str = "") -> list[str]:
     return sorted(now or git("diff", "--name-only", "HEAD~", "HEAD"))
 
 
-def test_files() -> list[str]:
+def files_of_tests() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
@@ -65,7 +65,7 @@ def imports(test: str, path: str) -> bool:
 def choose(paths: list[str], seconds: dict[str, float], most: float) -> tuple[list[str], list[str]]:
     """Files of tests to run, and those that belong to the change and are left out."""
     rooms = tuple(room for path in paths for room in rooms_of(path))
-    theirs = [test for test in test_files() if test.startswith(rooms) or any(imports(test, path) for path in paths)]
+    theirs = [test for test in files_of_tests() if test.startswith(rooms) or any(imports(test, path) for path in paths)]
     chosen, total = [], 0.0
     for test in sorted(theirs, key=lambda name: (name not in paths, seconds.get(name, 1.0))):
         takes = seconds.get(test, 1.0)

@@ -66,4 +66,4 @@ def test_the_longest_file_goes_first_and_a_new_one_before_it(monkeypatch: pytest
 
 
 def test_every_file_that_has_a_time_is_there():
-    assert set(timing.known()) <= set(quick.test_files())
+    assert set(timing.known()) <= set(quick.files_of_tests())
