@@ -21,7 +21,7 @@ test: setup-dev
 # Under two minutes: the tests of the rooms that a change touches, and it says what it leaves out. SINCE=main: all since then.
 quick: setup-dev
 	@BIN=$(BIN) tests/setup
-	@WORKERS=$(WORKERS) $(BIN)/python -m tests.quick
+	@WORKERS=$(WORKERS) $(BIN)/python -m tests.quick $(PYTEST)
 
 # Every page in all its looks, as pictures in var/pictures.
 pictures: setup-dev

@@ -19,6 +19,7 @@ from experiments.models import Experiment, Program, Run
 from experiments.states import LIVE
 from tests.environment import VAR
 from tests.trainer.examining import prepared, zygote  # noqa: F401  (fixtures, once for each process of tests)
+from trainer import bubblewrap, sandbox
 
 SCRIPTS = Path(__file__).parent / "scripts"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a good one takes half a second for each user
@@ -64,6 +65,17 @@ def old_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     workspace._options.cache_clear()
     yield log
     workspace._options.cache_clear()
+
+
+@pytest.fixture
+def without_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """None of its tools is there until it is undone; nothing of that is remembered for other tests."""
+    missing = [bubblewrap.Tool(name, problem="bubblewrap is not installed: get it") for name in ("one", "other")]
+    with monkeypatch.context() as without:
+        without.setattr(bubblewrap, "tools", lambda: missing)
+        sandbox.level.cache_clear()
+        yield without
+    sandbox.level.cache_clear()
 
 
 @pytest.fixture

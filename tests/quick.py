@@ -1,5 +1,7 @@
 """`make quick`: the tests of the rooms that a change touches, in less than two minutes, and what they leave out.
 
+Its arguments are the command that runs files of tests: make's own.
+
 The change is what git calls changed or new; where nothing is, the last commit; with SINCE=main all since that branch.
 A file of tests belongs to a change that it imports or that is in the room of its name: tests/loop to experiments/loop,
 tests/test_charts.py to experiments/charts.py. Cheap files go first (tests/seconds.json), until the time is used up.
@@ -76,9 +78,8 @@ def choose(paths: list[str], seconds: dict[str, float], most: float) -> tuple[li
 
 
 def main() -> None:
-    workers = int(os.environ.get("WORKERS", "3"))
     paths = changed(os.environ.get("SINCE", ""))
-    chosen, left = choose(paths, known(), SECONDS * workers)
+    chosen, left = choose(paths, known(), SECONDS * int(os.environ["WORKERS"]))
     print(f"{len(paths)} changed: {' '.join(paths[:12])}{' …' if len(paths) > 12 else ''}")
     if left:
         print(f"left out, for `make test`: {' '.join(left)}")
@@ -86,8 +87,7 @@ def main() -> None:
         print("no tests belong to this change: `make test` runs all")
         return
     print(f"run: {' '.join(chosen)}", flush=True)
-    how = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", *how, *chosen])
+    os.execv(sys.argv[1], [*sys.argv[1:], *chosen])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from django.core.management import ManagementUtility
 from experiments.loop import devices
 from experiments.management.progress import as_line
 from tests.environment import VAR
+from tests.trainer.examining import Prepared
 from trainer.output import parse_step
 from trainer.processes import descendants
 
@@ -87,19 +87,11 @@ def test_a_training_shows_its_steps_and_the_judges_score() -> None:
     assert not list((VAR / "train").iterdir())
 
 
-@pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    """A little text: most of such a training would be the exam."""
-    (tmp_path / "texts").mkdir()
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-d]*.py")):
-        (tmp_path / "texts" / path.name).write_bytes(path.read_bytes()[:6000])
-    return tmp_path / "texts"
-
-
-def test_so_many_tokens_give_the_same_score_twice(here: Run, texts: Path) -> None:
+def test_so_many_tokens_give_the_same_score_twice(here: Run, prepared: Prepared) -> None:
+    """On a little text: most of such a training would be the exam."""
     scores = set()
     for _ in range(2):
-        wish = ("--preset", "cpu", "--dataset", f"folder:{texts}", "--tokens", "10000", "--seed", "7", "--no-sandbox")
+        wish = ("--preset", "cpu", "--dataset", prepared.data.dataset, "--tokens", "10000", "--seed", "7", "--no-sandbox")
         code, output = here(*wish)
         assert code == 0 and "sandbox: limits" in output, output
         scores.add(next(line for line in output.splitlines() if line.startswith("val_bpb")))

@@ -14,8 +14,6 @@ from experiments.loop import actions
 from experiments.models import stream
 from experiments.states import Failure, RunState, State
 from tests.loop.scripted import become, change
-from trainer import bubblewrap, sandbox
-from trainer.bubblewrap import Tool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,22 +91,12 @@ def test_a_training_sees_no_secret_of_ours_and_no_git(make_script_program, loop,
     assert seen["FILES"] == ["program.md", "train.py"]
 
 
-@pytest.fixture
-def no_sandbox(monkeypatch):
-    """None of the tools is there, until it is undone; nothing of it is remembered for other tests."""
-    with monkeypatch.context() as without:
-        without.setattr(bubblewrap, "tools", lambda: [Tool("any", problem="bubblewrap is not installed: apt-get ...")])
-        sandbox.level.cache_clear()
-        yield without
-    sandbox.level.cache_clear()
-
-
 def test_where_a_sandbox_is_required_and_missing_nothing_trains_and_the_words_say_how_to_get_it(
-    run, loop, settings, no_sandbox
+    run, loop, settings, without_a_sandbox
 ):
     settings.SANDBOX = "require"
     loop.until(run, lambda: run.state == RunState.PAUSED)
-    no_sandbox.undo()
+    without_a_sandbox.undo()
     assert (run.reason, run.experiments.get().state) == ("sandbox", State.READY)  # no fault of what was to train
     assert "AUTORESEARCH_SANDBOX=require, and there is no sandbox: bubblewrap is not installed" in run.detail
     run.resume(by="ada")

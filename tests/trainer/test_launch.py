@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.launching import make_job, run
-from trainer import bubblewrap, launch, sandbox
-from trainer.bubblewrap import Tool
+from trainer import launch, sandbox
 from trainer.launch import Data, LaunchError, fixed_files, prepare
 from trainer.sandbox import BUBBLEWRAP, LIMITS, Level, level
 
@@ -85,17 +84,6 @@ def test_a_workspace_is_made_afresh(tmp_path):
     (tmp_path / "w" / "out" / "old-checkpoint").touch()
     (tmp_path / "w" / "result.json").write_text("{}")
     assert run(make_job(tmp_path / "w", "import os; print(os.listdir(os.environ['HOME']))"))[1] == "[]\n"
-
-
-@pytest.fixture
-def without_a_sandbox(monkeypatch):
-    """Until it is undone, and remembered as long as nobody asks afresh. Both tools are there, whatever this machine has."""
-    with monkeypatch.context() as without:
-        sandbox.level.cache_clear()
-        without.setattr(bubblewrap, "tools", lambda: [Tool("one", "/usr/bin/bwrap"), Tool("other", "/opt/bwrap")])
-        without.setattr(sandbox, "_failure", lambda tried, read: "bubblewrap is not installed: get it")
-        yield without
-    sandbox.level.cache_clear()
 
 
 def test_required_and_not_there_it_is_refused_before_anything_is_written(tmp_path, without_a_sandbox):
