@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.looking import expect_to_fit, open_page
+from tests.browser.looking import DRAWN, expect_to_fit, open_page
 from tests.installation import Installation
 
 ROWS = r'''
@@ -99,7 +99,7 @@ def open_and_check(page: Page, url: str, tallest: int = 16_000) -> None:
     open_page(page, url)
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(400)
+        page.wait_for_function(DRAWN)
         expect_to_fit(page, f"{url} at {width}")
         assert page.evaluate("document.documentElement.scrollHeight") < tallest, f"{url} is a wall of text at {width}"
         assert page.evaluate(INERT) == [None, 0]

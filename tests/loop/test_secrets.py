@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from experiments import models as ours
-from experiments.loop import actions, asking
+from experiments.loop import actions, asking, outage
 from experiments.models import Experiment, Run, stream
 from experiments.researcher import keys
 from experiments.researcher.llm import LiteLLM, LLMSettings
@@ -36,6 +37,7 @@ def run(make_script_program, loop, monkeypatch, tmp_path, caplog) -> Iterator[Ru
     shared = LLMSettings(timeout_seconds=2, tries=2, keys_file=path, folder=tmp_path / "llm")
     impatient = partial(LiteLLM, shared=shared, sleep=lambda _: None)
     monkeypatch.setattr(asking, "choose", lambda kind, *, model, api_base, **_: impatient(model, api_base))
+    monkeypatch.setattr(outage, "SHORTEST_WAIT", timedelta(0))
     with StandIn(script=["500", "ok", "429", "503", "401", "ok", "404"]) as server:
         program = make_script_program(
             "environment", researcher="litellm", model="openai/standin", api_base=server.api_base
