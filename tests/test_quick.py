@@ -58,11 +58,13 @@ def test_the_change_is_what_git_calls_changed_or_the_last_commit(tmp_path: Path,
     assert quick.changed("HEAD~") == ["one", "three", "two"]
 
 
-def test_the_longest_file_goes_first_and_a_new_one_before_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(timing, "known", lambda: {"a.py": 1.0, "b.py": 9.0})
-    items = [SimpleNamespace(nodeid=nodeid) for nodeid in ("a.py::1", "b.py::1", "new.py::1", "a.py::2", "b.py::2")]
+def test_a_browsers_files_go_first_then_the_longest_and_a_new_one_before_it(monkeypatch: pytest.MonkeyPatch):
+    page = "tests/browser/page.py"
+    monkeypatch.setattr(timing, "known", lambda: {"a.py": 1.0, "b.py": 9.0, page: 2.0})
+    ids = ("a.py::1", "b.py::1", "new.py::1", "a.py::2", "b.py::2", f"{page}::1")
+    items = [SimpleNamespace(nodeid=nodeid) for nodeid in ids]
     timing.pytest_collection_modifyitems(items)  # type: ignore[arg-type]
-    assert [item.nodeid for item in items] == ["new.py::1", "b.py::1", "b.py::2", "a.py::1", "a.py::2"]
+    assert [item.nodeid for item in items] == [f"{page}::1", "new.py::1", "b.py::1", "b.py::2", "a.py::1", "a.py::2"]
 
 
 def test_every_file_that_has_a_time_is_there():

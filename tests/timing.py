@@ -1,5 +1,7 @@
 """Which file of tests takes how long: the longest are begun first, so that no worker waits for one at the end.
 
+Those in a browser come before all others: then each worker ends its shared installation, which costs a tenth of a core.
+
 tests/seconds.json holds a whole run's seconds by file (of a worker's time, on two busy cores); `--write-seconds` writes it
 anew. A file that is not in it yet is begun first.
 """
@@ -37,7 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seconds = known()
-    items.sort(key=lambda item: -seconds.get(file_of(item.nodeid), float("inf")))  # stable: a file's tests keep their order
+
+    def place(item: pytest.Item) -> tuple[bool, float]:
+        file = file_of(item.nodeid)
+        return not file.startswith("tests/browser/"), -seconds.get(file, float("inf"))
+
+    items.sort(key=place)  # stable: a file's tests keep their order
 
 
 class Writer:

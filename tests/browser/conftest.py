@@ -20,7 +20,7 @@ def browser_type_launch_args() -> dict[str, Any]:
     return {"executable_path": executable(), "args": ARGS}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared() -> Iterator[Installation]:
     """Started once for the files that kill none of its workers: a start costs as much as a file of tests.
 

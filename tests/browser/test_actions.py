@@ -19,8 +19,6 @@ def llm() -> Iterator[StandIn]:
         yield server
 
 
-
-
 def test_approve_starts_the_training(here: Installation, page: Page):
     run = start(here, mode="approve_diffs", max_experiments=2)
     page.goto(f"{here.url}/runs/{run}/")
@@ -60,7 +58,6 @@ def test_an_edited_brief_is_in_the_next_prompt(here: Installation, page: Page, l
     here.python(f"from experiments.models import Run; Run.objects.get(pk={run}).stop(by='test')")
 
 
-
 def test_roll_back_and_revert(here: Installation, page: Page, llm: StandIn):
     llm.answer = climb()
     run = start(here, "ladder", llm=llm, max_experiments=4)
@@ -89,7 +86,6 @@ def test_roll_back_and_revert(here: Installation, page: Page, llm: StandIn):
     assert git(here, run, "show", f"{rows[-1]['commit']}:train.py").count("MATRIX_LR = 0.04") == 1
 
 
-
 def test_pause_resume_and_stop(here: Installation, page: Page):
     run = start(here, "slow", budget=20)
     page.goto(f"{here.url}/runs/{run}/")
@@ -107,7 +103,7 @@ def test_pause_resume_and_stop(here: Installation, page: Page):
 
 
 def test_the_reply_streams_onto_the_page(here: Installation, page: Page):
-    with StandIn(delay_seconds=0.6) as llm:  # slow enough to be seen under way on a busy machine
+    with StandIn(delay_seconds=0.3) as llm:  # slow enough to be seen under way on a busy machine
         run = start(here, "slow", llm=llm, budget=30)
         page.goto(f"{here.url}/runs/{run}/")
         page.locator("#activity a", has_text="#1").first.click()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -16,10 +17,10 @@ POINTS = "(document.querySelector('[data-curve]')?.data?.[1]?.x.length ?? 0)"
 LOG_LENGTH = "(document.querySelector('[data-stream=log]')?.textContent.length ?? 0)"
 
 
-@pytest.fixture
-def run(here: Installation) -> str:
+@pytest.fixture(params=[12])
+def run(here: Installation, request: pytest.FixtureRequest) -> Iterator[str]:
     """A run whose trainings take 12 s, with one under way."""
-    pk = here.start_run("slow", budget=12, tag=f"live-{os.urandom(3).hex()}")
+    pk = here.start_run("slow", budget=request.param, tag=f"live-{os.urandom(3).hex()}")
     yield f"{here.url}/runs/{pk}/"
     here.python(f"from experiments.models import Run; Run.objects.get(pk={pk}).stop(by='test')")
 
@@ -49,6 +50,7 @@ def test_two_windows_agree(run: str, context: BrowserContext):
     assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("run", [5], indirect=True)
 def test_a_verdict_arrives_by_itself(run: str, page: Page):
     page.goto(run)
     expect(page.locator("#table")).to_contain_text("kept", timeout=40_000)
@@ -83,6 +85,7 @@ def test_an_idle_socket_stays_open(here: Installation, page: Page):
     assert len(sockets) == 1  # none was closed and opened again
 
 
+@pytest.mark.parametrize("run", [6], indirect=True)
 def test_the_chosen_axis_stays_for_the_next_training(run: str, page: Page):
     page.goto(run)
     page.wait_for_function(f"{POINTS} > 3")

@@ -1,0 +1,81 @@
+"""Live updates leave over one connection, and Redis may go away and come back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.test import override_settings
+from redis import Redis
+
+from experiments import events
+from experiments.management.processes import redis_command
+from tests.installation import wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Server:
+    def __init__(self, socket: Path) -> None:
+        self.socket, self.client = socket, Redis(unix_socket_path=str(socket))
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(redis_command(self.socket)[1], stdout=subprocess.DEVNULL)
+        wait_for(lambda: self.socket.exists() and self.client.ping(), 20)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "redis.sock")
+    config = {"hosts": [{"address": f"unix://{server.socket}", "socket_connect_timeout": 1}]}
+    layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": config}
+    with override_settings(CHANNEL_LAYERS={"default": layer}):
+        yield server
+    server.kill()
+
+
+def heard(server: Server, count: int) -> list[bytes]:
+    """What is said on all channels while `count` changes are told."""
+    with server.client.pubsub() as ear:
+        ear.psubscribe("*")
+        assert ear.get_message(timeout=5)
+        for number in range(count):
+            events.changed(7, f"change {number}")
+        messages = [ear.get_message(timeout=5) for _ in range(2 * count)]  # to the run's page and to the first one
+    return [message["data"] for message in messages if message]
+
+
+def test_they_come_in_order_over_one_connection(server: Server):
+    heard(server, 1)
+    before = server.client.info("stats")["total_connections_received"]
+    said = heard(server, 5)
+    assert [b"change %d" % (n // 2) in data for n, data in enumerate(said)] == [True] * 10
+    assert server.client.info("stats")["total_connections_received"] == before + 1  # the ear's own
+
+
+def test_redis_away_fails_nothing_and_once_it_is_back_they_arrive_again(server: Server, caplog: pytest.LogCaptureFixture):
+    heard(server, 1)
+    server.kill()
+    events.changed(7, "unheard")
+    assert "a live update was not sent" in caplog.text
+    server.start()
+    assert len(heard(server, 2)) == 4
+
+
+def test_a_redis_that_hangs_is_not_waited_for(server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.2)
+    heard(server, 1)
+    server.process.send_signal(signal.SIGSTOP)
+    events.changed(7, "unheard")
+    server.process.send_signal(signal.SIGCONT)
+    assert "a live update was not sent (TimeoutError)" in caplog.text
+    assert len(heard(server, 2)) == 4
