@@ -23,6 +23,7 @@ from trainer import bubblewrap, sandbox
 
 SCRIPTS = Path(__file__).parent / "scripts"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a good one takes half a second for each user
+settings.WHITENOISE_AUTOREFRESH = True  # else each client of a test looks through all static files
 
 
 @pytest.fixture

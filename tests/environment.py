@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -40,3 +41,9 @@ if "REDIS_URL" not in os.environ:
     os.environ["REDIS_URL"] = f"unix://{VAR / 'redis.sock'}"
     atexit.register(lambda: (_redis.kill(), _redis.wait()))
 atexit.register(shutil.rmtree, VAR, True)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: to look through it for rubbish again and again takes a tenth of the tests' time."""
+    gc.collect()
+    gc.freeze()

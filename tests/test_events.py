@@ -71,7 +71,9 @@ def test_redis_away_fails_nothing_and_once_it_is_back_they_arrive_again(server: 
     assert len(heard(server, 2)) == 4
 
 
-def test_a_redis_that_hangs_is_not_waited_for(server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+def test_a_redis_that_hangs_is_not_waited_for(
+    server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.2)
     heard(server, 1)
     server.process.send_signal(signal.SIGSTOP)

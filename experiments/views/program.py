@@ -121,7 +121,8 @@ def _brief_again(request: HttpRequest, program: Program, form: BriefForm, *, sta
     if is_htmx(request):
         context = {"program": program, "brief": program.brief, "brief_form": form, **more}
         return render(request, "program.html#brief-status", context, status=status)
-    more["preview"] = markup.html(str(form["text"].value() or "")[:MAX_BRIEF])
+    text = str(form["text"].value() or "")
+    more["preview"] = markup.html(text) if len(text) <= MAX_BRIEF else ""  # what is refused for its length costs no more
     return render(request, "program.html", _context(program, brief_form=form, **more), status=status)
 
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.chromium import ARGS, executable
+from tests.browser.looking import window
 from tests.installation import Installation
 from tests.researcher.agents import SCRIPTS
 
@@ -48,6 +49,13 @@ def session(here: Installation, browser: Browser) -> Any:
     state = context.storage_state()
     context.close()
     return state
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, session: Any) -> Iterator[Page]:
+    """A window for `visit`."""
+    with window(browser, session) as page:
+        yield page
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, TimeoutError
-
-from tests.installation import Installation
 
 Look = dict[str, Any]
 PICTURES = os.environ.get("AUTORESEARCH_PICTURES", "")
@@ -30,38 +29,51 @@ OF_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]
 CHARTS = "[data-progress], [data-curve], [data-overlay]"
 DRAWN = """() => {
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
-  return [...document.querySelectorAll(".js-plotly-plot")].every((chart) => chart._fullLayout.font.color === ink
-    && Math.abs(chart._fullLayout.width - chart.clientWidth) < 1 && Math.abs(chart._fullLayout.height - chart.clientHeight) < 1);
+  const isNear = (one, other) => Math.abs(one - other) < 1;
+  return [...document.querySelectorAll(".js-plotly-plot")].every(({ _fullLayout: drawn, clientWidth, clientHeight }) =>
+    drawn.font.color === ink && isNear(drawn.width, clientWidth) && isNear(drawn.height, clientHeight));
 }"""
 CUT_OFF = """[...document.querySelectorAll(".js-plotly-plot")].filter((chart) =>
   chart.querySelector(".main-svg").getBoundingClientRect().height < chart.clientHeight - 2).length"""
+WEIGHT = """["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
+  .reduce((bytes, one) => bytes + one.encodedBodySize, 0)"""  # also of what was loaded before
 FADED = """() => Promise.all(document.getAnimations().filter((one) => one instanceof CSSTransition)
   .map((one) => one.finished.catch(() => null)))"""
 
 
+@contextlib.contextmanager
+def window(browser: Browser, session: Any) -> Iterator[Page]:
+    """One for all the pages of a file: its scripts are read and compiled once."""
+    context = browser.new_context(storage_state=session, **LOOKS[0])
+    yield context.new_page()
+    context.close()
+
+
 def visit(
-    browser: Browser, session: Any, here: Installation, name: str, path: str, *, status: int = 200,
-    looks: list[Look] = LOOKS, axe: list[Look] | None = None,
-) -> float:
-    """One page, loaded once: each look must fit its window, and axe finds nothing in those of `axe`. Returns its bytes."""
-    context = browser.new_context(storage_state=session, **looks[0])
-    page = context.new_page()
+    page: Page, url: str, name: str, *, status: int = 200, looks: list[Look] = LOOKS, axe: list[Look] | None = None,
+) -> float:  # fmt: skip
+    """One page, loaded once: each look must fit its window, and axe finds nothing in those of `axe`.
+
+    Returns the bytes that a first visit loads.
+    """
     errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    wire, loaded = context.new_cdp_session(page), [0.0]
-    wire.on("Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"]))
-    wire.send("Network.enable")
-    open_page(page, here.url + path, status)
     audited: list[Any] = []
+
+    def note(error: Any) -> None:
+        errors.append(str(error))
+
+    page.on("pageerror", note)
+    put_on(page, looks[0])
+    open_page(page, url, status)
     for look in looks:
         put_on(page, look)
         take(page, name, look)
         if look in (axe or []):
-            audit(page, OF_COLOURS if (look["viewport"] in audited) else RULES)
+            audit(page, OF_COLOURS if look["viewport"] in audited else RULES)
             audited.append(look["viewport"])
-    context.close()
+    page.remove_listener("pageerror", note)
     assert errors == [], f"{name}: {errors}"
-    return sum(loaded)
+    return float(page.evaluate(WEIGHT))
 
 
 def open_page(page: Page, url: str, status: int = 200) -> None:

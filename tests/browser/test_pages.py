@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.browser.looking import AXE, open_page, take, visit
 from tests.installation import Installation
@@ -61,19 +61,19 @@ def names() -> list[str]:
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_an_empty_installation_fits_its_window(here: Installation, browser: Browser, session: Any, name: str):
+def test_an_empty_installation_fits_its_window(here: Installation, opened: Page, name: str):
     """Stands first: the tests below fill the installation."""
-    visit(browser, session, here, f"{name}-0", EMPTY[name])
+    visit(opened, here.url + EMPTY[name], f"{name}-0")
 
 
 @pytest.mark.parametrize("name", names())
 def test_it_fits_its_window_axe_finds_nothing_and_a_first_visit_is_light(
-    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str
+    here: Installation, opened: Page, places: dict[str, str], name: str
 ):
     if name not in places:
         assert name.endswith(("-0", "-1")), f"the data set has no {name}"
         return
-    size = visit(browser, session, here, name, places[name], axe=AXE if name.endswith(("-30", "-all")) else None)
+    size = visit(opened, here.url + places[name], name, axe=AXE if name.endswith(("-30", "-all")) else None)
     assert 0 < size <= MOST_BYTES, f"{name} loads {size:,.0f} bytes"
 
 

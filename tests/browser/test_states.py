@@ -6,12 +6,11 @@ See looking.py for what is asked of them.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.looking import AXE, LOOKS, Look, put_on, take, visit
+from tests.browser.looking import AXE, LOOKS, Look, put_on, take, visit, window
 from tests.installation import Installation
 
 MAKE = "import json\nfrom tests.browser import states\nprint(json.dumps(states.make()))"
@@ -31,11 +30,9 @@ def places(here: Installation) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_fits_its_window_and_axe_finds_nothing(
-    here: Installation, browser: Browser, session: Any, places: dict[str, str], name: str
-):
+def test_it_fits_its_window_and_axe_finds_nothing(here: Installation, opened: Page, places: dict[str, str], name: str):
     looks = [*LOOKS, SMALL, FORCED] if name in ALSO_SMALL_AND_FORCED else LOOKS
-    visit(browser, session, here, name, places[name], looks=looks, axe=[AXE[0], AXE[2]])
+    visit(opened, here.url + places[name], name, looks=looks, axe=[AXE[0], AXE[2]])
 
 
 TOPS = "(names) => names.map((name) => document.querySelector(name).getBoundingClientRect().top)"
@@ -64,11 +61,12 @@ def test_what_matters_stands_first(
     ("name", "path", "status"), [("sign-in", "/sign-in/", 200), ("sign-in-refused", "/sign-in/MQ/old-token/", 403)]
 )
 def test_who_is_not_signed_in(here: Installation, browser: Browser, name: str, path: str, status: int):
-    visit(browser, None, here, name, path, status=status, axe=AXE)
+    with window(browser, None) as page:
+        visit(page, here.url + path, name, status=status, axe=AXE)
 
 
-def test_a_page_that_does_not_exist(here: Installation, browser: Browser, session: Any):
-    visit(browser, session, here, "error-404", "/nowhere/", status=404, axe=[AXE[0]])
+def test_a_page_that_does_not_exist(here: Installation, opened: Page):
+    visit(opened, f"{here.url}/nowhere/", "error-404", status=404, axe=[AXE[0]])
 
 
 @pytest.mark.parametrize("name", ["403", "403_csrf", "500"])

@@ -15,7 +15,7 @@ from experiments.models import stream
 from experiments.states import Failure, RunState, State
 from tests.loop.scripted import become, change
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
 
 FAILS = [
     ("crash", "crash", r"Exit code 1.*ValueError: shapes \(3,4\) and \(5,6\) do not match"),

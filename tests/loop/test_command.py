@@ -16,6 +16,7 @@ from trainer.sandbox import BUBBLEWRAP, level
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
+    pytest.mark.sqlite_is_enough,
     pytest.mark.skipif(level().name != BUBBLEWRAP, reason=level().why or "never"),
 ]
 

@@ -21,7 +21,7 @@ from trainer import launch
 
 CHEATS = Path(__file__).resolve().parents[1] / "scripts" / "cheats"
 BIGRAM = (CHEATS / "bigram.py").read_text()
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough, pytest.mark.timeout(240)]
 HONEST = "from bigram import Bigram, sit\n\nSEED = 1\nsit(Bigram())\n"
 
 

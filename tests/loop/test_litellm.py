@@ -14,7 +14,7 @@ from experiments.researcher.llm import LiteLLM
 from experiments.states import RunState, State
 from tests.standin_llm import StandIn
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
 TRIES, EDITS = 2, 4  # calls of one reply; replies of one proposal (the first and three repairs)
 
 

@@ -11,7 +11,7 @@ from experiments.states import Failure, State
 from tests.model_kinds import Kind, kinds
 from tests.standin_llm import StandIn
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
 KEY = "sk-secret-0123456789abcdef"
 EXPERIMENTS = 7  # once through what a kind does in turn; make bench-researcher has 20 of each
 OF_ONE_KIND = 4  # where it does the same each time

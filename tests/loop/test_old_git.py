@@ -17,7 +17,7 @@ from tests.loop.conftest import look, ready
 from tests.loop.scripted import change, edit
 from tests.loop.test_history import text_of, tip, two_ideas
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("old_git")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough, pytest.mark.usefixtures("old_git")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from experiments.loop import actions, asking
 from experiments.researcher.base import Context, Message, Piece, Text, Usage
 from experiments.states import State
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
 DUE = re.compile(r"^# What is due: (\w+)$", re.M)
 LEFT_WITHIN = 10  # experiments after the optimum was reached
 

@@ -10,7 +10,7 @@ from experiments.states import Failure, State, StateError
 from tests.loop.scripted import edit
 from trainer.preflight import Preflight
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough, pytest.mark.timeout(240)]
 
 
 def found(ok, stage="step", error="", **fields) -> Preflight:

@@ -22,7 +22,7 @@ from experiments.researcher import keys
 from experiments.researcher.llm import LiteLLM, LLMSettings
 from tests.standin_llm import StandIn
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
 KEY = "own-Zq81xKpL0vTn47"
 OTHER = "sk-proj-neverSentAnywhere88"
 
