@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Dialog, Error, Page, Request
 
 from tests.browser.looking import DRAWN, expect_to_fit, open_page
 from tests.installation import Installation
@@ -85,13 +85,28 @@ def places(here: Installation) -> dict[str, object]:
 
 
 @pytest.fixture
-def strict(page: Page, here: Installation) -> Iterator[Page]:
-    """A page that asks nothing of anybody else and opens no dialog."""
-    foreign: list[str] = []
-    page.on("request", lambda request: None if request.url.startswith(here.url) else foreign.append(request.url))
-    page.on("dialog", lambda dialog: (foreign.append(dialog.message), dialog.dismiss()))
-    yield page
-    assert foreign == []
+def strict(opened: Page, here: Installation) -> Iterator[Page]:
+    """A page that asks nothing of anybody else, opens no dialog and has no error."""
+    seen: list[str] = []
+
+    def ask(request: Request) -> None:
+        if not request.url.startswith(here.url):
+            seen.append(request.url)
+
+    def open_dialog(dialog: Dialog) -> None:
+        seen.append(dialog.message)
+        dialog.dismiss()
+
+    def fail(error: Error) -> None:
+        seen.append(str(error))
+
+    listeners = {"request": ask, "dialog": open_dialog, "pageerror": fail}
+    for event, listener in listeners.items():
+        opened.on(event, listener)  # type: ignore[call-overload]
+    yield opened
+    for event, listener in listeners.items():
+        opened.remove_listener(event, listener)
+    assert seen == []
 
 
 def open_and_check(page: Page, url: str, tallest: int = 16_000) -> None:
