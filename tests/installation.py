@@ -44,7 +44,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60, every: float = 0.1) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 60, every: float = 0.2) -> Any:
     """The first true value of `what`; AssertionError after `seconds`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

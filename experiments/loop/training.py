@@ -33,7 +33,7 @@ from trainer.spec import Result, is_locked, read_json
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS, FLUSH_SECONDS, BEAT_SECONDS = 0.03, 0.1, 2.0
+POLL_SECONDS, FLUSH_SECONDS, BEAT_SECONDS = 0.03, 0.2, 2.0
 SHIM_START_SECONDS = 10.0  # from the spawn until the shim holds its lock
 KILL_GRACE_SECONDS = 3.0
 TELL_SECONDS = 1.5  # between two words to the pages on how far a download is
@@ -233,7 +233,7 @@ class Follower:
         self.flushed_at = 0.0
 
     def poll(self, *, last: bool = False) -> None:
-        """Store what is new, at most ten times a second."""
+        """Store what is new, at most five times a second: each costs the worker, the server and every open page."""
         if not last and time.monotonic() - self.flushed_at < FLUSH_SECONDS:
             return
         while self._poll_once() and last:
