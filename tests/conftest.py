@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.management import create_contenttypes
+from django.db.models.signals import post_migrate
 from django.test import Client
 
 from experiments.loop import actions, engine, reconcile, training, workspace
@@ -24,6 +26,13 @@ from trainer import bubblewrap, sandbox
 SCRIPTS = Path(__file__).parent / "scripts"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a good one takes half a second for each user
 settings.WHITENOISE_AUTOREFRESH = True  # else each client of a test looks through all static files
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """Each emptying of the database counts as a migration: nobody needs its rows of content types and permissions."""
+    post_migrate.disconnect(create_contenttypes)
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from typing import Any
 from tests.console import ROOT, Console
 
 SCRIPTS = ROOT / "tests" / "scripts"
-
+MARKS = {"web": "daphne", "think": "-Q think", "gpu": "-Q gpu", "redis": "unixsocket"}  # in the command line of a child
 
 END = """
 from experiments.models import Run
@@ -185,5 +185,8 @@ class Installation:
 
     def child(self, name: str) -> int:
         """pid of one of `up`'s processes: web, think or gpu."""
-        mark = {"web": "daphne", "think": "-Q think", "gpu": "-Q gpu", "redis": "unixsocket"}[name]
-        return min(self.processes(mark))
+        return min(self.processes(MARKS[name]))
+
+    def is_replaced(self, name: str, dead: int) -> bool:
+        """Whether another process is in the place of the one that was killed."""
+        return any(pid != dead for pid in self.processes(MARKS[name]))

@@ -73,7 +73,7 @@ def test_the_terminal_says_it_and_after_a_killed_worker_it_goes_on(
     wait_for(lambda: re.search(r"Loading tinystories: \d+ of 400 MB.*%\)", here.console), seconds=10)
     dead = here.child("gpu")
     os.kill(dead, signal.SIGKILL)
-    wait_for(lambda: here.processes("-Q gpu") and here.child("gpu") != dead, seconds=20)
+    wait_for(lambda: here.is_replaced("gpu", dead), seconds=20)
     expect(page.locator("#activity article header")).to_contain_text("attempt 2")
     expect(page.locator("[data-loading]")).to_be_visible()
     wait_for(lambda: len(hub.asked) > asked, seconds=10)

@@ -104,7 +104,7 @@ def test_a_server_that_was_started_again_shows_what_happened_meanwhile(here: Ins
     killed = here.child("web")
     os.kill(killed, signal.SIGKILL)
     change(here, run, "run.pause(by='mara', now=False); run.experiments.get(number=1).cancel(by='mara')")
-    wait_for(lambda: here.answers() and here.child("web") != killed, 60)
+    wait_for(lambda: here.answers() and here.is_replaced("web", killed), 60)
     page.wait_for_function("document.querySelector('[data-offline]').hidden", timeout=60_000)
     expect(page.locator("#head")).to_contain_text(re.compile("paused", re.I), timeout=20_000)  # sooner than the next resync
     expect(page.locator("#experiment-1")).to_contain_text("cancelled")
