@@ -44,6 +44,11 @@ def post_only(page: str) -> Callable[[View], View]:
     return decorate
 
 
+def tell_page(answer: HttpResponse, event: str, **detail: str) -> HttpResponse:
+    """Have htmx raise an event on the body: the form that asked may be swapped away by then, and unheard."""
+    return trigger_client_event(answer, event, {"target": "body", **detail})
+
+
 def act(request: HttpRequest, back: str, change: Callable[[], object], done: str = "") -> HttpResponse:
     """Make one change, then go `back` (a URL), saying what was `done`. A StateError becomes a text with status 409."""
     try:
@@ -51,8 +56,8 @@ def act(request: HttpRequest, back: str, change: Callable[[], object], done: str
     except StateError as error:
         return refuse(request, str(error), back)
     if is_htmx(request):
-        answer = trigger_client_event(HttpResponse(status=204), "refresh")
-        return trigger_client_event(answer, "said", {"text": done}) if done else answer
+        answer = tell_page(HttpResponse(status=204), "refresh")
+        return tell_page(answer, "said", text=done) if done else answer
     if done:
         messages.success(request, done)
     return redirect(back)

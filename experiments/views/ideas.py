@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
-from django_htmx.http import trigger_client_event
 
 from experiments.forms import IdeaForm
 from experiments.models import Idea, Run
 from experiments.states import StateError
-from experiments.views.answers import act, by, is_htmx, post_only, refuse
+from experiments.views.answers import act, by, is_htmx, post_only, refuse, tell_page
 from experiments.views.run import page
 
 STEPS = {"up": -1, "down": 1}
@@ -44,7 +43,7 @@ def add(request: HttpRequest, pk: int) -> HttpResponse:
     if not is_htmx(request):
         return redirect(_queue(run))
     answer = render(request, "run/idea_form.html", {"run": run, "idea_form": IdeaForm()})
-    return trigger_client_event(answer, "refresh")
+    return tell_page(answer, "refresh")
 
 
 @post_only("run")

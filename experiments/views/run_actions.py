@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
-from django_htmx.http import trigger_client_event
 
 from experiments import planning, tasks, words
 from experiments.forms import LimitsForm, NoteForm
 from experiments.models import Run
 from experiments.states import Mode, Outage, StateError
-from experiments.views.answers import act, by, is_htmx, post_only, refuse
+from experiments.views.answers import act, by, is_htmx, post_only, refuse, tell_page
 from experiments.views.run import page
 
 
@@ -124,7 +123,7 @@ def note(request: HttpRequest, pk: int) -> HttpResponse:
     if not is_htmx(request):
         return redirect("run", pk)
     answer = render(request, "run/note_form.html", {"run": run, "program": run.program, "note_form": NoteForm()})
-    return trigger_client_event(answer, "refresh")
+    return tell_page(answer, "refresh")
 
 
 @post_only("run")

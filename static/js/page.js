@@ -65,15 +65,18 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (isDone && !isRefresh(event)) form.closest("dialog")?.close();  // a GET has only brought its form up to date
 });
 
-// Errors of what a person asked for; a fragment that fails to refresh is live.js's business
-document.addEventListener("htmx:responseError", (event) => {
-  event.detail.elt.closest("dialog")?.close();  // a dialog would cover the toast
-  if (isRefresh(event)) return;
-  const { status, responseText } = event.detail.xhr;
-  const plain = status === 409 || status === 422;
-  toast(plain ? responseText : `The server refused this (${status}). Reload the page and try again.`);
-  if (status === 409) window.htmx.trigger(document.body, "refresh");
-});
-document.addEventListener("htmx:sendError", (event) => {
-  if (!isRefresh(event)) toast("The server did not answer. Try again in a moment: nothing is ever done twice.");
+// Errors of what a person asked for; a fragment that fails to refresh is live.js's business. Heard of the request itself: the
+// events of htmx are lost with a form that is swapped away meanwhile
+document.addEventListener("htmx:beforeSend", (event) => {
+  const { xhr, elt } = event.detail;
+  xhr.addEventListener("load", () => {
+    if (xhr.status < 400 || xhr.status === 422) return;
+    elt.closest("dialog")?.close();  // a dialog would cover the toast
+    if (isRefresh(event)) return;
+    toast(xhr.status === 409 ? xhr.responseText : `The server refused this (${xhr.status}). Reload the page and try again.`);
+    if (xhr.status === 409) window.htmx.trigger(document.body, "refresh");
+  });
+  xhr.addEventListener("error", () => {
+    if (!isRefresh(event)) toast("The server did not answer. Try again in a moment: nothing is ever done twice.");
+  });
 });

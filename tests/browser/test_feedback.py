@@ -6,9 +6,9 @@ import os
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.installation import Installation
+from tests.installation import Installation, wait_for
 
 
 @pytest.fixture
@@ -40,6 +40,23 @@ def test_a_change_of_mode_says_what_it_does(paused: str, page: Page):
     page.goto(paused)
     page.get_by_role("button", name="Approve diffs").click()
     expect(page.locator("[data-toasts]")).to_contain_text("each diff waits for you", timeout=30_000)
+
+
+@pytest.mark.parametrize(("status", "words"), [(0, "each diff waits for you"), (409, "Somebody was faster.")])
+def test_it_is_said_also_where_the_form_was_swapped_away_meanwhile(paused: str, page: Page, status: int, words: str):
+    held: list[Route] = []
+    page.route("**/mode/", lambda route: held.append(route))
+    page.goto(paused)
+    button = page.get_by_role("button", name="Approve diffs")
+    form = button.locator("xpath=ancestor::form").element_handle()
+    button.click()
+    wait_for(lambda: page.wait_for_timeout(50) or held, 20)
+    form.evaluate("(form) => form.replaceWith(form.cloneNode(true))")
+    if status:
+        held[0].fulfill(status=status, body=words)
+    else:
+        held[0].continue_()
+    expect(page.locator("[data-toasts]")).to_contain_text(words, timeout=30_000)
 
 
 def test_the_keyboard_brings_an_idea_to_the_top_and_down_again(paused: str, page: Page):
