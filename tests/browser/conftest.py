@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.chromium import ARGS, executable
-from tests.browser.looking import window
+from tests.browser.looking import window, without_errors
 from tests.installation import Installation
 from tests.researcher.agents import SCRIPTS
 
@@ -83,7 +83,5 @@ def context(profile: BrowserContext, here: Installation, session: Any) -> Iterat
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
     page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    assert errors == []
+    with without_errors(page):
+        yield page

@@ -14,7 +14,7 @@ from typing import Any
 
 from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, TimeoutError
+from playwright.sync_api import Browser, Error, Page, TimeoutError
 
 Look = dict[str, Any]
 PICTURES = os.environ.get("AUTORESEARCH_PICTURES", "")
@@ -49,6 +49,22 @@ def window(browser: Browser, session: Any) -> Iterator[Page]:
     context.close()
 
 
+@contextlib.contextmanager
+def without_errors(page: Page) -> Iterator[None]:
+    """No script fails meanwhile."""
+    errors: list[str] = []
+
+    def note(error: Error) -> None:
+        errors.append(str(error))
+
+    page.on("pageerror", note)
+    try:
+        yield
+    finally:
+        page.remove_listener("pageerror", note)
+    assert errors == []
+
+
 def visit(
     page: Page, url: str, name: str, *, status: int = 200, looks: list[Look] = LOOKS, axe: list[Look] | None = None,
 ) -> float:  # fmt: skip
@@ -56,23 +72,16 @@ def visit(
 
     Returns the bytes that a first visit loads.
     """
-    errors: list[str] = []
     audited: list[Any] = []
-
-    def note(error: Any) -> None:
-        errors.append(str(error))
-
-    page.on("pageerror", note)
-    put_on(page, looks[0])
-    open_page(page, url, status)
-    for look in looks:
-        put_on(page, look)
-        take(page, name, look)
-        if look in (axe or []):
-            audit(page, OF_COLOURS if look["viewport"] in audited else RULES)
-            audited.append(look["viewport"])
-    page.remove_listener("pageerror", note)
-    assert errors == [], f"{name}: {errors}"
+    with without_errors(page):
+        put_on(page, looks[0])
+        open_page(page, url, status)
+        for look in looks:
+            put_on(page, look)
+            take(page, name, look)
+            if look in (axe or []):
+                audit(page, OF_COLOURS if look["viewport"] in audited else RULES)
+                audited.append(look["viewport"])
     return float(page.evaluate(WEIGHT))
 
 

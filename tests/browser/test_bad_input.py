@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Dialog, Error, Page, Request
+from playwright.sync_api import Dialog, Page, Request
 
-from tests.browser.looking import DRAWN, expect_to_fit, open_page
+from tests.browser.looking import DRAWN, expect_to_fit, open_page, without_errors
 from tests.installation import Installation
 
 ROWS = r'''
@@ -97,15 +97,12 @@ def strict(opened: Page, here: Installation) -> Iterator[Page]:
         seen.append(dialog.message)
         dialog.dismiss()
 
-    def fail(error: Error) -> None:
-        seen.append(str(error))
-
-    listeners = {"request": ask, "dialog": open_dialog, "pageerror": fail}
-    for event, listener in listeners.items():
-        opened.on(event, listener)  # type: ignore[call-overload]
-    yield opened
-    for event, listener in listeners.items():
-        opened.remove_listener(event, listener)
+    opened.on("request", ask)
+    opened.on("dialog", open_dialog)
+    with without_errors(opened):
+        yield opened
+    opened.remove_listener("request", ask)
+    opened.remove_listener("dialog", open_dialog)
     assert seen == []
 
 
