@@ -4,7 +4,7 @@ WORKERS ?= 3
 
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test quick pictures check bench bench-loop bench-trainer bench-ui bench-researcher machines setup setup-dev clean
+.PHONY: run test test-postgres quick pictures check bench bench-loop bench-trainer bench-ui bench-researcher machines setup setup-dev clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
@@ -17,6 +17,10 @@ setup-dev:
 test: setup-dev
 	@BIN=$(BIN) tests/setup
 	$(PYTEST) --durations 20 $(ARGS)
+
+# What asks something of the database, on a PostgreSQL server of its own or that of DATABASE_URL.
+test-postgres: setup-dev
+	tests/with-postgres $(PYTEST) tests/models tests/loop -m "not sqlite_is_enough"
 
 # Under two minutes: the tests of the rooms that a change touches, and it says what it leaves out. SINCE=main: all since then.
 quick: setup-dev
