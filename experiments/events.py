@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
+import time
 from functools import cache
 from typing import Any, Literal, TypedDict
 
@@ -14,6 +16,7 @@ from django.db import transaction
 log = logging.getLogger(__name__)
 HOME = "home"
 PATIENCE_SECONDS = 5.0
+_left_alone_until = 0.0  # by the monotonic clock
 
 
 class StreamMessage(TypedDict):
@@ -58,13 +61,23 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+os.register_at_fork(after_in_child=_loop.cache_clear)  # its thread stays with the parent
+
+
 def _send(groups: list[str], message: Any) -> None:
+    """A Redis that hangs is waited for once, then left alone for as long: a person's click waits behind it."""
+    global _left_alone_until
+    if time.monotonic() < _left_alone_until:
+        return
+
     async def send_all() -> None:
         layer = get_channel_layer()
         for group in groups:
             await asyncio.wait_for(layer.group_send(group, message), PATIENCE_SECONDS)
 
     try:
-        asyncio.run_coroutine_threadsafe(send_all(), _loop()).result()
+        asyncio.run_coroutine_threadsafe(send_all(), _loop()).result(PATIENCE_SECONDS * len(groups) + 1)
     except Exception as error:  # the edge to Redis: whatever fails there must not undo what was committed
+        if isinstance(error, TimeoutError):
+            _left_alone_until = time.monotonic() + PATIENCE_SECONDS
         log.warning("a live update was not sent (%s); pages catch up by themselves", str(error) or type(error).__name__)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,10 +76,27 @@ def test_redis_away_fails_nothing_and_once_it_is_back_they_arrive_again(server: 
 def test_a_redis_that_hangs_is_not_waited_for(
     server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.5)
     heard(server, 1)
     server.process.send_signal(signal.SIGSTOP)
-    events.changed(7, "unheard")
+    for _ in range(20):  # ten seconds, if each waited
+        events.changed(7, "unheard")
     server.process.send_signal(signal.SIGCONT)
-    assert "a live update was not sent (TimeoutError)" in caplog.text
+    assert caplog.text.count("a live update was not sent (TimeoutError)") == 1
+    wait_for(lambda: time.monotonic() > events._left_alone_until)
     assert len(heard(server, 2)) == 4
+
+
+def test_a_process_that_was_forked_sends_too(server: Server):
+    heard(server, 1)
+    with server.client.pubsub() as ear:
+        ear.psubscribe("*")
+        assert ear.get_message(timeout=5)
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            events._send([events.HOME], {"type": "changed", "run": 7, "experiment": None, "what": "of a child"})
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        said = ear.get_message(timeout=5)
+    assert said and b"of a child" in said["data"]

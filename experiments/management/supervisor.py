@@ -114,7 +114,7 @@ class Supervisor:
         return f"http://{settings.HOST}:{self.port}"
 
     def _start(self, name: str, command: list[str]) -> None:
-        env = {**os.environ, "PYTHONUNBUFFERED": "1", "CELERY_SKIP_CHECKS": "1"}  # Django's: `up` has run them
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", "CELERY_SKIP_CHECKS": "1"}  # Django's: a second of each
         Path(settings.LOG_DIR).mkdir(exist_ok=True)
         log = Path(settings.LOG_DIR) / f"{name}.log"
         child = Child(name, command, cwd=Path(settings.BASE_DIR), env=env, log=log)

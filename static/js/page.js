@@ -71,6 +71,7 @@ document.addEventListener("htmx:beforeSend", (event) => {
   const { xhr, elt } = event.detail;
   xhr.addEventListener("load", () => {
     if (xhr.status < 400 || xhr.status === 422) return;
+    if (event.detail.failed === false) return;  // who sent it says it in a place of its own, as the brief does
     elt.closest("dialog")?.close();  // a dialog would cover the toast
     if (isRefresh(event)) return;
     toast(xhr.status === 409 ? xhr.responseText : `The server refused this (${xhr.status}). Reload the page and try again.`);

@@ -84,6 +84,7 @@ def test_two_people_edit_at_once_and_merge(here: Installation, browser: Browser,
     second.fill("# Aim, mine\n\nLower val_bpb.\n")
     two.get_by_role("button", name=re.compile("^Save Ctrl")).click()
     expect(two.locator("#brief-status")).to_contain_text("Not saved")
+    assert two.locator("[data-toasts]").inner_text() == ""  # the conflict has a place of its own
     theirs, mine = two.locator(".cm-merge-a .cm-content"), two.locator(".cm-merge-b .cm-content")
     expect(theirs).to_contain_text("Theirs.")
     expect(mine).to_contain_text("# Aim, mine")
