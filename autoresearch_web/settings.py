@@ -22,6 +22,9 @@ from autoresearch_web.env import (
     env_zone,
 )
 
+# numpy solves small systems here: more threads wait for each other (a hundredfold), and take cores from a training.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = env_path("AUTORESEARCH_VAR", BASE_DIR / "var")
 VAR_DIR.mkdir(parents=True, exist_ok=True)

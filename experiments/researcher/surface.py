@@ -65,34 +65,47 @@ def learn(points: Array, scores: Array, strengths: Array, noise: float | None = 
     """
     scores = _without_catastrophes(scores)
     unit = max(abs(float(np.median(scores))), float(np.ptp(scores)), 1e-9)
+    features = _features(points)
+    products = features.T @ features
     found = [
-        _learn(points, scores, strengths, unit, share, sd)
+        _Fit(features, products, scores, strengths, share * unit, sd, _share_odds(share))
         for share in EFFECTS
         for sd in ([noise] if noise else [share * unit * ratio for ratio in NOISE])
     ]
-    return max(found, key=lambda one: one[0])[1]
+    return max(found, key=lambda fit: fit.evidence).belief()
 
 
-def _learn(
-    points: Array, scores: Array, strengths: Array, unit: float, share: float, noise: float
-) -> tuple[float, Belief]:
-    """The logarithm of how likely it is that effects are `share` of `unit` and noise so large; and what is believed then."""
-    effect = share * unit
-    noise = max(noise, LEAST_NOISE * effect)
-    count, constants = points.shape
-    features = _features(points)
-    prior = np.concatenate([[scores[0]], np.zeros(constants), BEND * effect * strengths])
-    spread = np.concatenate([[10 * effect + noise], effect * strengths, BEND * effect * strengths])
-    scaled = features * spread
-    seen = scaled @ scaled.T + noise**2 * np.eye(count)
-    root = np.linalg.cholesky(seen)
-    missed = np.linalg.solve(root, scores - features @ prior)
-    gain = np.linalg.solve(root, scaled * spread)  # [N, 1 + 2K]
-    evidence = -0.5 * float(missed @ missed) - float(np.log(np.diag(root)).sum())
-    evidence -= 0.5 * (math.log(share / EFFECT) / math.log(4)) ** 2
-    covariance = np.diag(spread**2) - gain.T @ gain
-    tiny = 1e-9 * float(spread.max() ** 2)
-    return evidence, Belief(prior + gain.T @ missed, covariance + tiny * np.eye(len(prior)), BEND * effect * strengths / 2)
+def _share_odds(share: float) -> float:
+    return -0.5 * (math.log(share / EFFECT) / math.log(4)) ** 2
+
+
+class _Fit:
+    """What is believed if an octave does `effect` and noise is `noise`; `evidence` is the logarithm of how likely that is.
+
+    `products` is features.T @ features: what is solved is as large as the weights are many [1 + 2K], whatever the scores.
+    """
+
+    def __init__(
+        self, features: Array, products: Array, scores: Array, strengths: Array, effect: float, noise: float, odds: float
+    ) -> None:
+        noise = max(noise, LEAST_NOISE * effect)
+        none, bends = np.zeros(len(strengths)), BEND * effect * strengths
+        self.least_bends = bends / 2
+        self.prior = np.concatenate([[scores[0]], none, bends])
+        self.spread = np.concatenate([[10 * effect + noise], effect * strengths, bends])
+        left = scores - features @ self.prior
+        seen = products * np.outer(self.spread, self.spread) / noise**2
+        self.root = np.linalg.cholesky(np.eye(len(self.prior)) + seen)
+        self.explained = np.linalg.solve(self.root, self.spread * (features.T @ left) / noise**2)
+        fit = float(left @ left) / noise**2 - float(self.explained @ self.explained)
+        size = 2 * float(np.log(np.diag(self.root)).sum()) + 2 * len(scores) * math.log(noise)
+        self.evidence = odds - (fit + size) / 2
+
+    def belief(self) -> Belief:
+        mean = self.prior + self.spread * np.linalg.solve(self.root.T, self.explained)
+        half = np.linalg.solve(self.root, np.diag(self.spread))
+        tiny = 1e-9 * float(self.spread.max() ** 2)
+        return Belief(mean, half.T @ half + tiny * np.eye(len(mean)), self.least_bends)
 
 
 def any_surface(constants: int, dice: np.random.Generator) -> Surface:

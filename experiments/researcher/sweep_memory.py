@@ -8,7 +8,6 @@ from typing import Any
 from .base import Context, Past
 from .constants import Number
 
-LAST_SCORES = 400  # that count
 LARGEST = 1e100  # what is larger is no score
 # Failures that say something about the values; a lost worker or a full disk does not.
 TELLING_FAILURES = frozenset({"crash", "oom", "nan", "timeout", "no_score"})
@@ -33,13 +32,17 @@ def told(context: Context, now: Params) -> list[Told]:
                 known.add(frozenset(before.items()))
                 tell(before, past.score - past.delta)
             known.add(frozenset(values.items()))
-            tell(values, past.score, *past.repeats)
+            tell(values, *([] if _is_refuted(past, sign) else [past.score]), *past.repeats)
         elif values and is_telling_failure(past):
             found.append((values, None))
-    found = found[-LAST_SCORES:]
     if context.best_score is not None and now not in [values for values, _ in found]:
         tell(now, context.best_score)
     return found
+
+
+def _is_refuted(past: Past, sign: float) -> bool:
+    """Better, and yet discarded once it was repeated: its own score is not believed."""
+    return past.state == "discarded" and bool(past.repeats) and past.delta is not None and sign * past.delta < 0
 
 
 def params(past: Past) -> dict[str, Number]:
