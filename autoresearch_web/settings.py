@@ -79,12 +79,14 @@ LLM_HOSTS = env_list("AUTORESEARCH_LLM_HOSTS")  # that an API address may name, 
 KEYS_FILE = env_path("AUTORESEARCH_KEYS_FILE", VAR_DIR / "keys.env")
 PREFLIGHT_SECONDS = env_int("AUTORESEARCH_PREFLIGHT_SECONDS", -1, low=-1, high=600)  # -1: by the device; 0: none
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
+SHARE_GPUS = env_bool("AUTORESEARCH_SHARE_GPUS", False)  # train also on a GPU that somebody else uses
 SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")
 SANDBOX_READ = env_paths("AUTORESEARCH_SANDBOX_READ")  # what else a training may read
 AGENT_ENV = env_list("AUTORESEARCH_AGENT_ENV")  # names of our environment that an external agent gets
 AGENT_READ = env_paths("AUTORESEARCH_AGENT_READ", apart_from=VAR_DIR)  # what else it may read
 AGENT_HOME = env_folder("AUTORESEARCH_AGENT_HOME", apart_from=VAR_DIR)  # "": an empty one each time
-PRESET = env_choice("AUTORESEARCH_PRESET", "", "h100", "gpu-24gb", "gpu-8gb", "mps", "cpu")  # "": by detection
+PRESETS = ("h100", "upstream", "gpu-24gb", "gpu-16gb", "gpu-8gb", "mps", "cpu")  # of trainer/presets.py
+PRESET = env_choice("AUTORESEARCH_PRESET", "", *PRESETS)  # "": by detection
 DEMO_RESEARCHER = env_choice("AUTORESEARCH_RESEARCHER", "sweep", "litellm")
 DEMO_MODEL = env_text("AUTORESEARCH_MODEL")
 DEMO_API_BASE = env_text("AUTORESEARCH_API_BASE")

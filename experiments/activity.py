@@ -11,7 +11,7 @@ from experiments import diffs, loading, planning, presence
 from experiments.loading import Loading
 from experiments.models import Experiment, Program, Run
 from experiments.researcher.strategy import Plan
-from experiments.states import ON_DEVICE, RunState, State
+from experiments.states import ON_DEVICE, Badge, RunState, State
 
 AXES = (("seconds", "Seconds"), ("step", "Steps"), ("tokens", "Tokens"))  # of a curve: field of a point, word
 _BIG = ON_DEVICE | {State.REVIEWING}
@@ -50,10 +50,10 @@ class Activity:
 def activity(run: Run) -> Activity:
     light = run.experiments.defer("prompt", "edits", "memo")
     live = sorted(light.filter(state__in=_ORDER), key=lambda e: (_ORDER.index(State(e.state)), e.number))
-    on_device = [experiment for experiment in live if experiment.state in ON_DEVICE]
+    on_device = [one for one in live if one.state in ON_DEVICE and not one.is_repeated_first]
     best = run.best
     items = [Item(one, _waits_for(run, one, on_device), _loading(run, one), _aside(one, best)) for one in live]
-    now = [item for item in items if item.experiment.state in _BIG] or items[:1]
+    now = [item for item in items if item.experiment.state in _BIG and not item.experiment.is_repeated_first] or items[:1]
     last = light.filter(finished_at__isnull=False).select_related("parent").order_by("-finished_at", "-number").first()
     return Activity(
         now=now,
@@ -75,13 +75,15 @@ def _plans(run: Run) -> bool:
 
 
 def _waits_for(run: Run, experiment: Experiment, on_device: list[Experiment]) -> str:
+    if experiment.is_repeated_first:
+        return "Its score seems too good: another seed says whether it holds."
     if experiment.state == State.READY:
         if run.state == RunState.PAUSED:
             return "The run is paused. It trains after you resume."
         if on_device:
             numbers = ", ".join(f"#{other.number}" for other in on_device)
             return f"It trains as soon as {numbers} is through."
-        return _no_worker("gpu") or f"It starts as soon as a device is free{_holders(run)}."
+        return _no_worker("gpu") or experiment.detail or f"It starts as soon as a device is free{_holders(run)}."
     if experiment.state == State.PROPOSING and not experiment.worker:
         if run.state == RunState.PAUSED:
             return "The run is paused. The idea is worked out after you resume."
@@ -94,6 +96,7 @@ def _waits_for(run: Run, experiment: Experiment, on_device: list[Experiment]) ->
 def _holders(run: Run) -> str:
     """What other runs train on the devices."""
     others = Experiment.objects.filter(state__in=ON_DEVICE).exclude(run=run).select_related("run__program").order_by("pk")
+    others = others.exclude(state=State.EVALUATING, badges__icontains=Badge.IMPLAUSIBLE)
     found = [f"#{other.number} of {other.run}" for other in others.defer("prompt", "edits", "memo", "diff")[:3]]
     return f": now {', '.join(found)} {'train' if len(found) > 1 else 'trains'}" if found else ""
 

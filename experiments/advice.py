@@ -36,6 +36,7 @@ def sequel(experiment: Experiment) -> Sequel:
 def spread(run: Run) -> float | None:
     """The largest difference between a commit and its repeat with another seed: a first measure of the noise."""
     repeats = run.experiments.filter(kind=Kind.REPEAT, score__isnull=False, subject__score__isnull=False)
+    repeats = repeats.exclude(subject__badges__icontains=Badge.IMPLAUSIBLE, subject__state=State.DISCARDED)  # not believed
     pairs = repeats.order_by().annotate(first=F("subject__score")).values_list("score", "first")
     return max((abs(score - first) for score, first in pairs), default=None)
 
@@ -90,7 +91,10 @@ def effects(experiment: Experiment) -> dict[str, str]:
     return {}
 
 
-def cancel_does(state: State) -> str:
+def cancel_does(experiment: Experiment) -> str:
+    state = State(experiment.state)
+    if experiment.is_repeated_first:
+        return "It ends here without a verdict, and so does the training that was to say whether its score holds."
     if state in {State.TRAINING, State.EVALUATING}:
         return "The training ends at once. Its log and curve up to now stay, and the loop goes on with the next idea."
     if state == State.PROPOSING:

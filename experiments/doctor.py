@@ -28,7 +28,7 @@ from experiments.models import Program
 from experiments.researcher import keys
 from trainer import bubblewrap, channel, launch, presets, sandbox
 from trainer.box import BUBBLEWRAP, SEATBELT
-from trainer.spec import ExamSpec, is_locked, read_json, write_json
+from trainer.spec import ExamSpec, read_json, write_json
 
 OK, COULD_BE_BETTER, BROKEN = "✓", "!", "✗"
 SECONDS = 60  # for a process that a check starts
@@ -111,7 +111,7 @@ def python_and_torch() -> Iterator[Check]:
 
 def _device(torch: Torch | None) -> Check:
     """What this machine has, by NVML, and whether torch can use it."""
-    detected, why = presets.detect()
+    detected, why = presets.detect(settings.DEVICES)
     preset = presets.PRESETS[settings.PRESET or detected]
     words = f"{why}; {os.cpu_count()} cores; preset {preset.name}; trains on {', '.join(devices.names())}"
     if torch is None:
@@ -121,6 +121,10 @@ def _device(torch: Torch | None) -> Check:
         return Check("device", BROKEN, f"{why}, but torch {torch.version} sees no GPU and would train on the CPU", step)
     if detected == "mps" and torch.device != "mps":
         return Check("device", BROKEN, f"{why}, but this torch does not see it (macOS 12.3 or newer?)", "make clean setup")
+    hidden = "" if settings.DEVICES else os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if detected == "cpu" and hidden not in {"", "-1"}:
+        step = "set it to what nvidia-smi -L lists, or unset it"
+        return Check("device", COULD_BE_BETTER, f"{words}: CUDA_VISIBLE_DEVICES={hidden} names none of its GPUs", step)
     return Check("device", OK, f"{words}; torch sees {torch.device}")
 
 
@@ -157,7 +161,7 @@ def wanted_data() -> list[launch.Data]:
         wanted = {training.data_of(program) for program in Program.objects.all() if program.has_exam}
     except DatabaseError:  # not migrated, or away: `database` says so
         wanted = set()
-    preset = presets.PRESETS[settings.PRESET or presets.detect()[0]]
+    preset = presets.of_machine(settings.PRESET, settings.DEVICES)
     preset = presets.offline(preset) if settings.DEMO else preset
     default = launch.Data(Path(settings.DATA_DIR), preset.dataset, preset.vocab_size, preset.seq_len)
     return sorted(wanted or {default}, key=str)
@@ -253,10 +257,11 @@ def sandbox_level() -> Iterator[Check]:
 
 def short_training() -> Iterator[Check]:
     """Two seconds of the demo's program, as the loop would train it: sandbox, device, judge and all."""
-    preset = presets.offline(presets.PRESETS[settings.PRESET or presets.detect()[0]])
-    device = devices.free(())
-    if is_locked(devices.lock_path(device)):
-        yield Check("training", OK, f"not tried: another training holds {device}", "doctor again when nothing trains")
+    preset = presets.offline(presets.of_machine(settings.PRESET, settings.DEVICES))
+    try:
+        device = devices.free(())
+    except devices.AllBusy as busy:
+        yield Check("training", OK, f"not tried: {busy}", "doctor again when nothing trains")
         return
     data = launch.Data(Path(settings.DATA_DIR), preset.dataset, preset.vocab_size, preset.seq_len)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django import forms
+from django.conf import settings
 
 from experiments import forms_agent
 from experiments.forms_agent import AgentFields
@@ -55,7 +56,7 @@ class NewProgramForm(AgentFields, SettingsForm):
         super().__init__(*args, **kwargs)
         for name in ("budget_seconds", "grace_seconds"):
             self.fields.pop(name, None)  # the preset's
-        self.found, self.found_by = presets.detect()
+        self.found, self.found_by = presets.detect(settings.DEVICES)
         preset = self.fields["preset"]
         assert isinstance(preset, forms.ChoiceField)
         preset.choices = [(name, name) for name in presets.PRESETS]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import psutil
 from django.conf import settings
@@ -17,29 +15,10 @@ from redis.exceptions import RedisError
 from experiments import presence
 from experiments.models import Experiment
 from experiments.states import LIVE, ON_DEVICE, WORKED, RunState, State
+from trainer import gpus
 
 GB = 1024**3
 LOW_SHARE, LOW_GB = 0.05, 2.0  # of the disk: less is worth a warning
-HOT = 85  # degrees; cards of data centres slow down a little above
-
-
-@dataclass(frozen=True)
-class Gpu:
-    index: int
-    name: str
-    use_percent: float | None  # None: this card does not say
-    used_gb: float | None
-    total_gb: float | None
-    degrees: float | None
-    watts: float | None
-
-    @property
-    def memory_percent(self) -> float | None:
-        return 100 * self.used_gb / self.total_gb if self.used_gb is not None and self.total_gb else None
-
-    @property
-    def is_hot(self) -> bool:
-        return self.degrees is not None and self.degrees >= HOT
 
 
 @dataclass(frozen=True)
@@ -98,7 +77,7 @@ class Held:
 
     @property
     def on_device(self) -> bool:
-        return self.experiment.state in ON_DEVICE
+        return self.experiment.state in ON_DEVICE and not self.experiment.is_repeated_first
 
     @property
     def waits_for_a_person(self) -> bool:
@@ -108,44 +87,12 @@ class Held:
 # This machine
 
 
-def gpus() -> list[Gpu]:
-    """Of this machine; none where NVML or its driver is missing."""
-    try:
-        import pynvml
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        return [_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(nvml: Any, index: int) -> Gpu:
-    card = nvml.nvmlDeviceGetHandleByIndex(index)
-
-    def ask(question: Callable[[], Any]) -> Any:
-        try:
-            return question()
-        except nvml.NVMLError:  # not every card answers everything
-            return None
-
-    name, use = ask(lambda: nvml.nvmlDeviceGetName(card)), ask(lambda: nvml.nvmlDeviceGetUtilizationRates(card))
-    memory, power = ask(lambda: nvml.nvmlDeviceGetMemoryInfo(card)), ask(lambda: nvml.nvmlDeviceGetPowerUsage(card))
-    return Gpu(
-        index,
-        name.decode() if isinstance(name, bytes) else str(name or "GPU"),
-        use_percent=float(use.gpu) if use else None,
-        used_gb=memory.used / GB if memory else None,
-        total_gb=memory.total / GB if memory else None,
-        degrees=ask(lambda: float(nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU))),
-        watts=power / 1000 if power else None,
-    )
+def loads(rows: list[Held]) -> list[tuple[gpus.Load, Held | None]]:
+    """What each of its GPUs does, and what of ours trains there."""
+    mine = [one for one in rows if one.on_device and one.host in {socket.gethostname(), ""}]
+    return [
+        (load, next((one for one in mine if load.gpu.is_called(one.experiment.device)), None)) for load in gpus.loads()
+    ]
 
 
 def host() -> Host:
@@ -175,8 +122,8 @@ def held(now: datetime) -> list[Held]:
     """What is under way in runs that have not ended: on a device first, then what is worked on, then what waits."""
     light = Experiment.objects.filter(state__in=LIVE).exclude(run__state=RunState.ENDED).select_related("run__program")
     light = light.only(
-        "number", "state", "description", "worker", "heartbeat_at", "device", "attempt", "training_at", "created_at",
-        "run__tag", "run__state", "run__program__name",
+        "number", "state", "badges", "description", "worker", "heartbeat_at", "device", "attempt", "training_at",
+        "created_at", "run__tag", "run__state", "run__program__name",
     )  # fmt: skip
     found = [_held(experiment, now) for experiment in light]
     return sorted(found, key=lambda one: (not one.on_device, not one.experiment.worker, one.experiment.pk))
@@ -187,9 +134,3 @@ def _held(experiment: Experiment, now: datetime) -> Held:
     age = max(0.0, (now - beat).total_seconds()) if beat else None
     late = age is not None and timedelta(seconds=age) > timedelta(seconds=settings.STALE_SECONDS)
     return Held(experiment, age, is_stale=late and experiment.state in WORKED)
-
-
-def holder(gpu: Gpu, rows: list[Held]) -> Held | None:
-    """What trains on this GPU of this machine."""
-    mine = (one for one in rows if one.on_device and one.host in {socket.gethostname(), ""})
-    return next((one for one in mine if one.experiment.device == str(gpu.index)), None)

@@ -34,7 +34,8 @@ MOVES: dict[State, frozenset[State]] = {
     State.READY: frozenset({State.READY, State.TRAINING, State.PROPOSING}) | _END,
     State.TRAINING: frozenset({State.READY, State.EVALUATING}) | _END,
     State.EVALUATING: frozenset({State.EVALUATING, State.CONFIRMING, State.KEPT, State.DISCARDED}) | _END,
-    State.CONFIRMING: frozenset({State.KEPT, State.DISCARDED}) | _END,
+    # CONFIRMING -> EVALUATING: it seemed too good, and nobody is asked any more: another seed says whether it holds
+    State.CONFIRMING: frozenset({State.KEPT, State.DISCARDED, State.EVALUATING}) | _END,
     State.KEPT: frozenset({State.REVERTED}),
     State.REVERTED: frozenset({State.KEPT}),  # a roll back is undone by rolling to the later experiment
     State.DISCARDED: frozenset(),
@@ -112,6 +113,11 @@ class Mode(StrEnum):
     @property
     def confirms_keeps(self) -> bool:
         return self in {Mode.APPROVE_KEEPS, Mode.APPROVE_BOTH}
+
+    @property
+    def asks_of_the_strange(self) -> bool:
+        """Whether a person says what becomes of a score that seems too good."""
+        return self != Mode.AUTOPILOT
 
 
 class Outage(StrEnum):

@@ -27,7 +27,7 @@ STATES: dict[str, str] = {
     State.REVIEWING: "Waits for you: approve the diff and it trains, or reject it and say why.",
     State.READY: "Waits for a free device.",
     State.TRAINING: "Trains now.",
-    State.EVALUATING: "Trained. The judge measures the score.",
+    State.EVALUATING: "Trained. What its score is worth is being settled.",
     State.CONFIRMING: "Waits for you: it is better. Confirm to build on it, or reject it.",
     State.KEPT: "Kept: the branch builds on it.",
     State.DISCARDED: "Discarded: the branch does not contain it. Its commit stays.",
@@ -50,7 +50,7 @@ BADGES: dict[str, str] = {
     Badge.LEAK: "The model saw what it was to predict, or learned during the exam.",
     Badge.OVERTIME: "It trained longer than the budget, by the clock outside. Never kept.",
     Badge.SEED_ONLY: "It changes nothing but a seed. Never kept.",
-    Badge.IMPLAUSIBLE: "Better than anything seen: a person looks before anything is built on it.",
+    Badge.IMPLAUSIBLE: "Better than anything seen, or than seems possible. Read its diff before you believe it.",
 }
 MODES: dict[str, str] = {
     Mode.AUTOPILOT: "Autopilot: nobody is asked. What waited for you goes on.",
@@ -99,8 +99,8 @@ def preset(name: str) -> str:
     return PRESETS[name].summary if name in PRESETS else ""
 
 
-def exam_facts(exam: dict[str, Any], sandbox: str) -> list[tuple[str, str]]:
-    """(label, value) of the judge's report, as a person reads them."""
+def exam_facts(exam: dict[str, Any], sandbox: str, hardware: dict[str, Any]) -> list[tuple[str, str]]:
+    """(label, value) of the judge's report and of where it trained, as a person reads them."""
     facts = []
     if exam:
         facts = [
@@ -114,6 +114,10 @@ def exam_facts(exam: dict[str, Any], sandbox: str) -> list[tuple[str, str]]:
         facts += [(CHECKS[name], f"{value:.3g}") for name, value in (exam.get("checks") or {}).items() if name in CHECKS]
     if sandbox:
         facts.append(("sandbox", SANDBOX.get(sandbox, sandbox)))
+    if hardware:
+        memory, driver = hardware.get("memory_bytes"), hardware.get("driver")
+        device = [hardware["device"], memory and f"{memory / 2**30:.0f} GB", driver and f"driver {driver}"]
+        facts += [("trained on", ", ".join(filter(None, device))), ("torch", hardware["torch"])]
     return facts
 
 

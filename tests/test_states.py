@@ -27,7 +27,7 @@ LEGAL = {
     "ready": "ready training proposing failed cancelled",
     "training": "ready evaluating failed cancelled",
     "evaluating": "evaluating confirming kept discarded failed cancelled",
-    "confirming": "kept discarded failed cancelled",
+    "confirming": "kept discarded evaluating failed cancelled",
     "kept": "reverted",
     "reverted": "kept",
 }

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainer import channel, held_out, sandbox
+from trainer import channel, gpus, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
 from trainer.shown import is_in
 from trainer.spec import ExamSpec, Spec, read_json, write_json
@@ -293,7 +293,8 @@ def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:
     out = str(job.folder / "out")
     return {
         **{name: os.environ[name] for name in PASSED if name in os.environ},
-        **({} if job.device in {"cpu", "mps"} else {"CUDA_VISIBLE_DEVICES": job.device}),
+        "CUDA_VISIBLE_DEVICES": job.device if gpus.is_gpu(job.device) else "",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # its numbers are those of `nvidia-smi`
         **job.data.environment(),
         **({"AUTORESEARCH_EXAM": exam.folder} if exam else {}),
         **job.env,

@@ -168,7 +168,7 @@ def create_demo() -> Run | None:
         return None
     with transaction.atomic():  # both or neither: a program without its run would never start by itself
         program = create_program(
-            "small-gpt", preset=settings.PRESET or presets.detect()[0], offline=True,
+            "small-gpt", preset=presets.of_machine(settings.PRESET, settings.DEVICES).name, offline=True,
             researcher=settings.DEMO_RESEARCHER, model=settings.DEMO_MODEL, api_base=settings.DEMO_API_BASE,
         )
         return start_run(program, "demo", by="first start", max_experiments=30, hours=0.5)

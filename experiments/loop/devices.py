@@ -2,71 +2,98 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
-import os
-import sys
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
+from trainer import gpus
 from trainer.preflight import Card
 from trainer.spec import is_locked
+
+PATIENCE_SECONDS = 6.0
+
+
+class AllBusy(Exception):
+    """No device is free; in words, who holds them. `ours`: one of them a training of this installation."""
+
+    def __init__(self, words: str, *, ours: bool) -> None:
+        self.ours = ours
+        super().__init__(words)
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """AUTORESEARCH_DEVICES, else one per NVIDIA GPU (by NVML, never torch), else "mps" or "cpu"."""
-    if settings.DEVICES:
-        return tuple(settings.DEVICES)
-    count = _nvidia_count()
-    if count:
-        visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
-        return tuple(visible) or tuple(str(index) for index in range(count))
-    return ("mps",) if sys.platform == "darwin" else ("cpu",)
-
-
-def _nvidia_count() -> int:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return 0
-
-
-def is_gpu(device: str) -> bool:
-    """Whether it is an NVIDIA GPU."""
-    return device not in {"cpu", "mps"}
+    return gpus.devices(settings.DEVICES)
 
 
 @functools.cache
 def card(device: str) -> Card | None:
-    """What NVML knows of an NVIDIA GPU; None for another device."""
-    import pynvml
-
-    if not is_gpu(device):
+    """What is known of a GPU; None for another device."""
+    if not gpus.is_gpu(device):
         return None
-    try:
-        pynvml.nvmlInit()
-        handle = (
-            pynvml.nvmlDeviceGetHandleByIndex(int(device)) if device.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(device)
-        )
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-        return Card(str(pynvml.nvmlDeviceGetName(handle)), (int(major), int(minor)), memory)
-    except pynvml.NVMLError:
-        return Card()
+    gpu = gpus.find(device)
+    return Card(gpu.name, gpu.capability or Card.capability, gpu.memory_bytes) if gpu else Card()
+
+
+@functools.cache
+def facts(device: str) -> dict[str, Any]:
+    """What a score depends on beside the code, stored with each experiment: device, driver, torch."""
+    gpu = gpus.find(device) if gpus.is_gpu(device) else None
+    found: dict[str, Any] = {"device": gpu.name if gpu else gpus.processor() if device == "cpu" else device}
+    if gpu:
+        found |= {"memory_bytes": gpu.memory_bytes, "driver": gpu.driver}
+    return {**found, "torch": version("torch")}
 
 
 def lock_path(device: str) -> Path:
+    return _folder() / f"{device.replace('/', '_')}.lock"
+
+
+def _folder() -> Path:
     folder = Path(settings.DEVICE_DIR)
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{device.replace('/', '_')}.lock"
+    return folder
+
+
+@contextmanager
+def choosing() -> Iterator[None]:
+    """Held from the choice of a device until it is written down: two runs at once would choose the same one."""
+    with (_folder() / "choice").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def free(in_use: Collection[str]) -> str:
-    """A device that is not in use and that no shim holds; the first where all are busy (its shim then waits)."""
-    idle = (name for name in names() if name not in in_use and not is_locked(lock_path(name)))
-    return next(idle, names()[0])
+    """A device that is not in use, that no shim holds and on which nobody else computes. Raises AllBusy."""
+    held = [name for name in names() if name in in_use or is_locked(lock_path(name))]
+    words = [f"another training holds {_called(name)}" for name in held]
+    for name in (name for name in names() if name not in held):
+        others = [] if settings.SHARE_GPUS or not gpus.is_gpu(name) else gpus.users(name)
+        if not others:
+            return name
+        words.append(f"{_called(name)} is used by {', '.join(map(str, others))}")
+    raise AllBusy("; ".join(words), ours=bool(held))
+
+
+def wait(in_use: Callable[[], Collection[str]]) -> None:
+    """Until one is free, as long as one of our trainings needs to end that was called off. Raises AllBusy."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            free(in_use())
+            return
+        except AllBusy as busy:
+            if not busy.ours or time.monotonic() > until:
+                raise
+        time.sleep(0.1)
+
+
+def _called(name: str) -> str:
+    return f"GPU {name}" if gpus.is_gpu(name) else name

@@ -14,8 +14,9 @@ from trainer.spec import Result
 
 SAME = 1e-4  # relative: train.py prints six decimals of the judge's number
 OVERTIME_SECONDS, OVERTIME_SHARE = 2.0, 0.10  # beyond the budget and the baseline's own start-up
-LEAST_BPB = 0.05  # no text is that predictable
+LEAST_BPB = 0.05  # no text is that predictable; of another metric nothing is known
 JUMP_SHARE, JUMP_TIMES = 0.20, 5.0  # a gain beyond this share of the best and this many times the largest so far
+HOLDS_SHARE = 0.5  # of such a gain, that another seed and the secret text must show too
 PROBLEMS = {"leak": Failure.LEAK, "nan": Failure.NAN, "timeout": Failure.TIMEOUT, "oom": Failure.OOM}
 _NUMBER = re.compile(r"\d[\d_]*(?:\.\d+)?")
 
@@ -127,13 +128,20 @@ def is_seed_only(diff: str) -> bool:
     return bool(lines) and removed == added and all("seed" in line.lower() for line in removed)
 
 
-def implausible(score: float, best: float, gains: Sequence[float], mfu_percent: float | None) -> str:
+def implausible(
+    score: float, best: float, gains: Sequence[float], mfu_percent: float | None, *, is_bpb: bool = True
+) -> str:
     """Why a person should look before anything is built on it; "" where nothing is strange. Lower is better."""
     if mfu_percent is not None and mfu_percent > 100:
         return f"it says it used {mfu_percent:.0f}% of the device"
-    if score < LEAST_BPB:
+    if is_bpb and score < LEAST_BPB:
         return f"no text is as predictable as {score:.4f} bits per byte"
     limit = max(JUMP_SHARE * best, JUMP_TIMES * max(gains, default=0.0))
     if best - score > limit:
         return f"a gain of {best - score:.4f} is beyond anything seen in this run"
     return ""
+
+
+def holds(score: float, again: float, best: float) -> bool:
+    """Whether a strange gain over the best shows in another measurement of the same commit. Lower is better."""
+    return best - again >= HOLDS_SHARE * (best - score)

@@ -19,7 +19,7 @@ from experiments.models import Experiment
 from experiments.researcher.base import Context, Proposal
 from experiments.researcher.edit_error import EditError
 from experiments.researcher.edits import edits_to_json
-from trainer import launch
+from trainer import gpus, launch
 from trainer.preflight import STAGES, Card, Preflight, against, rehearse
 from trainer.spec import is_locked
 
@@ -71,7 +71,7 @@ def seconds_of(device: str) -> float:
     """The longest that a rehearsal may take on this machine; 0: none."""
     if settings.PREFLIGHT_SECONDS >= 0:
         return float(settings.PREFLIGHT_SECONDS)
-    return GPU_SECONDS if devices.is_gpu(device) else 0.0  # on a CPU it would take time from the training whose score counts
+    return GPU_SECONDS if gpus.is_gpu(device) else 0.0  # on a CPU it would take time from the training whose score counts
 
 
 def _rehearse(

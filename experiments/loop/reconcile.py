@@ -20,7 +20,7 @@ from experiments.loop import ahead, chain, outage, training
 from experiments.loop.proposing import crash_to_repair
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.states import LIVE, ON_DEVICE, WORKED, Failure, Kind, Mode, Outage, RunState, State, StateError
+from experiments.states import LIVE, ON_DEVICE, WORKED, Badge, Failure, Kind, Mode, Outage, RunState, State, StateError
 
 log = logging.getLogger(__name__)
 Enqueue = Callable[[str, int], None]  # stage name, experiment id
@@ -112,8 +112,10 @@ def _end_at_limit(run: Run) -> None:
         return
     reason, why = limit
     live = run.experiments.filter(state__in=LIVE)
+    for_a_verdict = Q(kind=Kind.REPEAT, subject__state=State.EVALUATING)
     if reason in {"deadline", "cost"}:  # what was paid for may train, unless the time is over
-        for experiment in live.exclude(state__in=ON_DEVICE) if reason == "deadline" else live.filter(state=State.PROPOSING):
+        waiting = live.exclude(state__in=ON_DEVICE).exclude(for_a_verdict)
+        for experiment in waiting if reason == "deadline" else live.filter(state=State.PROPOSING):
             experiment.cancel(by="loop", why=why)
     if not live.exists():
         run.stop(by="loop", reason=reason, why=why)
@@ -122,13 +124,20 @@ def _end_at_limit(run: Run) -> None:
 def _ask_nobody_in_vain(run: Run) -> None:
     """The mode was changed: what waits for a person who is no longer asked goes on."""
     mode = Mode(run.mode)
-    asked = {State.REVIEWING: mode.reviews_diffs, State.CONFIRMING: mode.confirms_keeps}
+    why = f"the run is in {mode.replace('_', ' ')} now"
     for experiment in run.needs():
-        if not asked[State(experiment.state)]:
-            try:
-                experiment.approve(by="loop", why=f"the run is in {mode.replace('_', ' ')} now")
-            except StateError as error:  # the best has moved away from under it: only a person can say
-                log.info("still waits: %s", error)
+        is_strange = experiment.state == State.CONFIRMING and Badge.IMPLAUSIBLE in experiment.badges
+        if experiment.state == State.REVIEWING:
+            is_asked = mode.reviews_diffs
+        else:
+            is_asked = mode.confirms_keeps or (is_strange and mode.asks_of_the_strange)
+        try:
+            if is_strange and not is_asked:
+                experiment.move_to(State.EVALUATING, by="loop", why=why)
+            elif not is_asked:
+                experiment.approve(by="loop", why=why)
+        except StateError as error:  # the best has moved away from under it: only a person can say
+            log.info("still waits: %s", error)
 
 
 def _create_next(run: Run) -> None:
@@ -167,7 +176,10 @@ def _create_idea(run: Run, foundation: Experiment) -> None:
 def _due(run: Run) -> Due:
     """What may be worked on now and has no worker."""
     free = run.experiments.filter(worker="").order_by("number")
-    due = [("decide", pk) for pk in free.filter(state=State.EVALUATING).values_list("pk", flat=True)]
+    repeats = run.experiments.filter(kind=Kind.REPEAT, state__in=LIVE, subject__badges__icontains=Badge.IMPLAUSIBLE)
+    repeated = Q(state=State.EVALUATING, pk__in=repeats.values("subject"))
+    trained = free.filter(state=State.EVALUATING).exclude(repeated)  # the others wait for what another seed says
+    due = [("decide", pk) for pk in trained.values_list("pk", flat=True)]
     if not run.is_active:
         return due
     ideas = free.filter(state=State.PROPOSING)
@@ -175,9 +187,9 @@ def _due(run: Run) -> Due:
         ideas = ideas.filter(strategy=outage.SWEEP)
     due += [("propose", pk) for pk in ideas.values_list("pk", flat=True)[: ahead.room(run)]]
     starting = Q(state=State.READY) & ~Q(worker="")
-    lanes = run.lanes - run.experiments.filter(Q(state__in=ON_DEVICE) | starting).count()
-    by_hand_first = Case(When(kind=Kind.MANUAL, then=0), default=1)  # a person waits for it
-    ready = free.filter(state=State.READY).order_by(by_hand_first, "number")
+    lanes = run.lanes - run.experiments.filter(Q(state__in=ON_DEVICE) | starting).exclude(repeated).count()
+    waited_for = Q(kind=Kind.MANUAL) | Q(kind=Kind.REPEAT, subject__state=State.EVALUATING)  # by a person, by a verdict
+    ready = free.filter(state=State.READY).order_by(Case(When(waited_for, then=0), default=1), "number")
     if run.best is None:
         ready = ready.filter(kind=Kind.BASELINE)  # an idea waits until there is something to compare it with
     if lanes > 0:

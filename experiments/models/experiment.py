@@ -13,7 +13,7 @@ from experiments import events
 from experiments.models.move import Move
 from experiments.models.program import BriefVersion
 from experiments.models.run import Run, _choices
-from experiments.states import LIVE, WORKED, Failure, Kind, StaleState, State, StateError, check_move
+from experiments.states import LIVE, WORKED, Badge, Failure, Kind, StaleState, State, StateError, check_move
 
 
 class Experiment(models.Model):
@@ -48,7 +48,8 @@ class Experiment(models.Model):
     worker = models.CharField(max_length=120, blank=True)
     heartbeat_at = models.DateTimeField(null=True)
     workspace = models.CharField(max_length=40, blank=True)
-    device = models.CharField(max_length=40, blank=True)
+    device = models.CharField(max_length=80, blank=True)  # an index, a UUID, "mps" or "cpu"
+    hardware = models.JSONField(default=dict)  # what that is: its name, memory, driver; and torch's version
     losses = models.PositiveSmallIntegerField(default=0)  # trainings that died with their shim
 
     # What came out
@@ -169,7 +170,12 @@ class Experiment(models.Model):
         self.move_to(State.FAILED, by=by, why=f"{reason}: {detail}"[:500], reason=reason, detail=detail, **fields)
 
     def cancel(self, *, by: str, why: str = "cancelled by hand") -> None:
-        self.move_to(State.CANCELLED, by=by, why=why, detail=why)
+        """And the training that was to settle its verdict, where it waits for one."""
+        settled_by = self.run.experiments.filter(kind=Kind.REPEAT, subject=self, state__in=LIVE)
+        with transaction.atomic():
+            for again in settled_by if self.is_repeated_first else ():
+                again.cancel(by=by, why=f"#{self.number} was cancelled")
+            self.move_to(State.CANCELLED, by=by, why=why, detail=why)
 
     def approve(self, *, by: str, why: str = "") -> None:
         """REVIEWING: may train. CONFIRMING: is kept."""
@@ -223,6 +229,11 @@ class Experiment(models.Model):
         if self.score is None or self.parent is None or self.parent.score is None:
             return None
         return self.score - self.parent.score
+
+    @property
+    def is_repeated_first(self) -> bool:
+        """Whether its verdict waits for another training of the same commit: its score seems too good."""
+        return self.state == State.EVALUATING and Badge.IMPLAUSIBLE in self.badges
 
     @property
     def lines_changed(self) -> tuple[int, int]:

@@ -146,7 +146,8 @@ class Run(models.Model):
         """End the run; what is under way is cancelled and keeps its evidence."""
         with transaction.atomic():
             self.move_to(RunState.ENDED, by=by, reason=reason, why=why, ended_at=timezone.now())
-            for experiment in self.experiments.select_for_update(no_key=True).filter(state__in=LIVE):
+            live = self.experiments.select_for_update(no_key=True).filter(state__in=LIVE)
+            for experiment in live.order_by("-number"):  # a repeat before the one that it is for, which takes it along
                 experiment.cancel(by=by, why="the run was stopped")
 
     def set_mode(self, mode: Mode, *, by: str) -> None:

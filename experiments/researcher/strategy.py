@@ -118,7 +118,7 @@ def _near_misses(ideas: Sequence[Past], sigma: float | None, lower_is_better: bo
         if one.state != "discarded" or one.score is None or one.delta is None:
             continue
         worse = one.delta if lower_is_better else -one.delta
-        if worse <= (NEAR_SIGMAS * sigma if sigma else NEAR_SHARE * abs(one.score)):
+        if 0 <= worse <= (NEAR_SIGMAS * sigma if sigma else NEAR_SHARE * abs(one.score)):
             found.append((worse, one.number))
     return tuple(number for _, number in sorted(found))
 

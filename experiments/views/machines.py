@@ -23,7 +23,7 @@ def page(request: HttpRequest) -> HttpResponse:
     queues, away = machines.queues()
     held = machines.held(now)
     context = {
-        "gpus": [(gpu, machines.holder(gpu, held)) for gpu in machines.gpus()],
+        "gpus": machines.loads(held),
         "host": machines.host(),
         "queues": queues,
         "redis_away": away,

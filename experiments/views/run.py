@@ -68,6 +68,7 @@ def _head(run: Run) -> dict[str, Any]:
     modes = [(mode.value, mode.value.replace("_", " ").capitalize(), words.MODES[mode]) for mode in Mode]
     limited = run.state != RunState.ACTIVE and run.limit_reached() is not None
     finishing = run.experiments.filter(state__in=_FINISHED_FIRST) if run.state == RunState.PAUSED else []
+    finishing = [one for one in finishing if not one.is_repeated_first]
     trained = run.experiments.exclude(sandbox="").order_by("-trained_at").values_list("sandbox", "exam").first()
     sandbox, exam = trained or ("", {})
     rows = run.experiments.filter(state__in=[State.KEPT, *_ASKS]).order_by("number").values_list("number", "state")

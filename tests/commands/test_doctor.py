@@ -117,7 +117,7 @@ def test_a_folder_of_texts_is_left_to_its_first_training(settings, tmp_path: Pat
 
 def test_a_training_that_does_not_end_leaves_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch, settings) -> None:  # type: ignore[no-untyped-def]
     """Another one has taken the device after the look: the shim waits for it."""
-    monkeypatch.setattr(doctor, "is_locked", lambda path: False)
+    monkeypatch.setattr(devices, "free", lambda in_use: "cpu")
     monkeypatch.setattr(doctor, "SECONDS", 3 - presets.PRESETS["cpu"].grace_seconds)
     with devices.lock_path("cpu").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -184,7 +184,7 @@ def test_fetched_kernels_count_when_a_training_may_read_them(monkeypatch, settin
 
 
 def test_a_gpu_that_torch_does_not_see_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "detect", lambda: ("h100", "NVIDIA H100 with 80 GB"))
+    monkeypatch.setattr(presets, "detect", lambda _given=(): ("h100", "NVIDIA H100 with 80 GB"))
     torch = doctor.Torch("2.13.0+cpu", "cpu", cuda=False, hopper=False, triton=False, kernels=False)
     check = doctor._device(torch)
     assert check.mark == doctor.BROKEN and "80 GB" in check.words and "pytorch.org" in check.next_step

@@ -273,14 +273,6 @@ def test_one_that_is_about_to_train_takes_its_lane_already(run):
     assert ("train", other.pk) not in look(run)
 
 
-def test_a_device_whose_shim_has_not_begun_is_not_given_away_again(run, settings, monkeypatch):
-    monkeypatch.setattr(training.devices, "names", lambda: ("0", "1"))
-    make_experiment(run, State.TRAINING, worker=presence.me(), device="0", number=9)
-    assert training.devices.free(training.devices_in_use()) == "1"
-    make_experiment(run, State.TRAINING, worker="another-machine:1:1", device="1", number=10)
-    assert training.devices.free(training.devices_in_use()) == "1"
-
-
 @pytest.mark.parametrize("stage", [tasks.propose, tasks.train, tasks.decide])
 def test_a_message_that_finds_nothing_to_do_sends_none(run, monkeypatch, stage):
     """Else those that piled up while a training held the device would each send one more for the next one."""

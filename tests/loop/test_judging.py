@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.loop.judging import Judged, implausible, is_overtime, is_seed_only, judge
+from experiments.loop.judging import Judged, holds, implausible, is_overtime, is_seed_only, judge
 from experiments.states import Badge, Failure
 from trainer.output import parse_summary
 from trainer.spec import Result
@@ -106,3 +106,11 @@ def test_what_cannot_be_waits_for_a_person(
 ) -> None:
     found = implausible(score, best, gains, mfu)
     assert words in found and bool(found) is bool(words)
+
+
+def test_another_metric_than_bits_per_byte_may_be_small() -> None:
+    assert implausible(0.04, 0.045, [], None) and not implausible(0.04, 0.045, [], None, is_bpb=False)
+
+
+def test_half_of_a_strange_gain_must_show_again() -> None:
+    assert holds(1.0, 1.5, 2.0) and not holds(1.0, 1.51, 2.0) and not holds(1.0, 2.1, 2.0)

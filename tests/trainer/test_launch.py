@@ -44,7 +44,8 @@ def test_the_training_gets_its_environment_and_nothing_of_ours(tmp_path, monkeyp
     for name in (*launch.PASSED, "LC_CTYPE", "PWD"):  # Python and bwrap set these themselves
         seen.pop(name, None)
     assert seen == {
-        "CUDA_VISIBLE_DEVICES": "1", "HOME": f"{folder}/out", "TMPDIR": f"{folder}/out", "USER": "training",
+        "CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "HOME": f"{folder}/out",
+        "TMPDIR": f"{folder}/out", "USER": "training",
         "PYTHONUNBUFFERED": "1", "AUTORESEARCH_BUDGET": "5", "AUTORESEARCH_SEED": "7", "AUTORESEARCH_WORKSPACE": str(folder),
         "AUTORESEARCH_CACHE_DIR": f"{tmp_path}/cache", "AUTORESEARCH_DATASET": "tinystories", "AUTORESEARCH_VOCAB": "2048",
         "AUTORESEARCH_SEQ_LEN": "512", "AUTORESEARCH_TOKENS": "1000",

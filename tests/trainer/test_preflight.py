@@ -11,9 +11,9 @@ import pytest
 from tests.trainer.examining import T
 from tests.trainer.launching import all_of, make_job
 from tests.trainer.rehearsing import BROKEN, GOOD, H100, Edit, rehearse, template
-from trainer import preflight
+from trainer import preflight, presets
 from trainer.launch import Job, fixed_files
-from trainer.preflight import against, judge, script_of
+from trainer.preflight import Card, against, judge, script_of
 
 CARDS = {"cpu": None, "card": H100}
 
@@ -40,6 +40,17 @@ def test_a_good_edit_is_no_false_alarm(edit, device, tmp_path, prepared, zygote)
     found = rehearse(edit.apply(template()), tmp_path / "w", prepared, zygote, CARDS[device], memory_bytes=4 * 2**30)
     assert (found.ok, found.error) == (True, ""), found
     assert found.stage == "end" and found.params > 10_000
+
+
+@pytest.mark.parametrize("name", [name for name in presets.PRESETS if name not in {"cpu", "mps"}])
+def test_every_preset_for_a_gpu_trains_at_its_full_size_on_a_card(name, tmp_path, prepared, zygote):
+    """Counted there, nothing computed: a size that does not fit together is seen before anybody has the card."""
+    preset = presets.PRESETS[name]
+    source = presets.apply(template(), preset.constants)
+    card = Card(memory_bytes=192 * 2**30)
+    found = rehearse(source, tmp_path / "w", prepared, zygote, card, seq_len=preset.seq_len)
+    assert (found.ok, found.stage, found.error) == (True, "end", ""), found
+    assert found.params > 12 * preset.constants["DEPTH"] * preset.constants["WIDTH"] ** 2
 
 
 # Programs in the upstream's manner, for a GPU

@@ -212,7 +212,7 @@ def test_a_verdict_that_is_due_says_what_to_look_at(signed_in: Client, run: Run)
         run, State.CONFIRMING, 1.24, parent=parent, badges=["verified", "implausible"], summary={"peak_vram_mb": 2048.0}
     )
     head = page_of(signed_in, asked, "head")
-    for words_ in ("a person looks before", "below that of #1", "Memory: 2.0 GB, where #1 needed 1.0 GB", "+1 −1 lines"):
+    for words_ in ("Read its diff", "below that of #1", "Memory: 2.0 GB, where #1 needed 1.0 GB", "+1 −1 lines"):
         assert words_ in head
     assert "this may be noise" in head
     assert "the branch autoresearch/demo moves to it" in head

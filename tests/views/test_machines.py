@@ -1,6 +1,5 @@
 """The machines page: this machine as it is, the queues and workers, and who holds what."""
 
-from collections import namedtuple
 from datetime import timedelta
 
 import pytest
@@ -9,6 +8,8 @@ from django.utils import timezone
 from experiments import machines, presence
 from experiments.states import RunState, State
 from tests.factories import make_experiment, make_run
+from tests.standin_nvml import Handle, StandInNvml
+from trainer import gpus
 
 pytestmark = pytest.mark.django_db
 
@@ -81,50 +82,19 @@ def test_this_machine_has_numbers():
     assert host.cores >= 1 and 0 < host.used_gb < host.total_gb and 0 <= host.disk_percent <= 100
 
 
-Memory, Use = namedtuple("Memory", "used total"), namedtuple("Use", "gpu")
+@pytest.mark.parametrize("device", ["1", "GPU-two", "GPU-t"])
+def test_a_gpu_shows_what_trains_on_it(monkeypatch, device):
+    monkeypatch.setattr(gpus, "pynvml", StandInNvml([Handle("GPU-one"), Handle("GPU-two")]))
+    experiment = make_experiment(make_run(), State.TRAINING, device=device, worker="")
+    (_, first), (_, second) = machines.loads(machines.held(timezone.now()))
+    assert first is None and second.experiment == experiment
 
 
-class Nvml:
-    """Answers as NVML does on a card that tells no power and a passive one that tells no use."""
-
-    NVML_TEMPERATURE_GPU = 0
-
-    class NVMLError(Exception):
-        pass
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlDeviceGetName(self, card):
-        return b"H100"
-
-    def nvmlDeviceGetUtilizationRates(self, card):
-        if card:
-            raise self.NVMLError("not supported")
-        return Use(97)
-
-    def nvmlDeviceGetMemoryInfo(self, card):
-        return Memory(60 * 2**30, 80 * 2**30)
-
-    def nvmlDeviceGetTemperature(self, card, which):
-        return 88
-
-    def nvmlDeviceGetPowerUsage(self, card):
-        raise self.NVMLError("not supported")
-
-
-def test_a_card_that_does_not_answer_everything():
-    first, second = (machines._gpu(Nvml(), index) for index in (0, 1))
-    assert (first.name, first.use_percent, first.memory_percent, first.is_hot, first.watts) == ("H100", 97, 75, True, None)
-    assert second.use_percent is None
-
-
-def test_a_gpu_shows_what_trains_on_it():
-    experiment = make_experiment(make_run(), State.TRAINING, device="1", worker="")
-    rows = machines.held(timezone.now())
-    cards = [machines._gpu(Nvml(), index) for index in (0, 1)]
-    assert machines.holder(cards[0], rows) is None
-    assert machines.holder(cards[1], rows).experiment == experiment
+def test_the_page_shows_the_cards_and_their_load(monkeypatch, signed_in):
+    card = Handle("GPU-one", "NVIDIA A100", used_gb=20, use=97, degrees=88, watts=250)
+    monkeypatch.setattr(gpus, "pynvml", StandInNvml([card]))
+    text = page(signed_in)
+    assert all(words in text for words in ("NVIDIA A100", "97 %", "20.0 of 80 GB", "88 °C, hot", "250 W"))
 
 
 def test_machines_need_a_sign_in(client):

@@ -48,7 +48,7 @@ def test_a_preset_writes_its_constants_into_the_first_commit(signed_in):
     assert not program.runs.exists()  # not asked for
     assert (program.dataset, program.vocab_size, program.budget_seconds) == ("stdlib", 2048, 300)
     source = Workspace(program.repo).read("refs/heads/main", ["train.py"])["train.py"]
-    assert "\nDEPTH = 4" in source and "\nWIDTH = 256" in source
+    assert "\nDEPTH = 5" in source and "\nWIDTH = 320" in source
 
 
 def test_an_agent(signed_in):

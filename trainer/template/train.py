@@ -35,6 +35,8 @@ LOGIT_SOFTCAP = 15.0  # logits stay within plus and minus this
 WINDOW_PATTERN = "SL"  # what each block sees, repeated: L all tokens before, S the last SHORT_WINDOW; the last block is L
 SHORT_WINDOW = 32  # tokens
 VALUE_EMBEDDINGS = 1  # 1: every second block, the last among them, adds a token embedding of its own to its values; 0: none
+INIT_SCALE = 1.0  # of the first weights of the blocks' matrices
+EMBEDDING_SCALE = 0.1  # how much of the embedding each block sees again, at the start
 SMEAR = 1  # 1: each embedding takes in a learned part of the one before it; 0: it does not
 
 # Optimization
@@ -45,6 +47,7 @@ EMBEDDING_LR = 0.4  # AdamW, token and value embeddings
 UNEMBEDDING_LR = 0.03  # AdamW, output layer
 SCALAR_LR = 0.03  # AdamW, all that is smaller than a matrix; the residual scales take a hundredth of it
 WEIGHT_DECAY = 0.3  # Muon, a fraction of the weight for each unit of learning rate; fades to 0 with time
+EMBEDDING_WEIGHT_DECAY = 0.0  # AdamW, token and value embeddings, in the same unit
 MUON_MOMENTUM = 0.9
 MUON_ITERATIONS = 4  # polar express iterations, 1 to 5
 MUON_BETA2 = 0.95  # memory of the variance by which the rows of a step are evened out; 0: they are not
@@ -115,6 +118,7 @@ DTYPE = torch.bfloat16 if USE_BF16 else torch.float32  # of activations and prod
 PEAK_FLOPS = {
     "B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12,
     "L40S": 362e12, "L4": 121e12, "A10": 125e12, "RTX 5090": 209e12, "RTX 4090": 165e12, "RTX 3090": 71e12,
+    "MI300X": 1307e12, "MI325X": 1307e12, "RX 7900 XTX": 123e12,
 }  # fmt: skip
 peak_flops = next((peak for name, peak in PEAK_FLOPS.items() if re.search(rf"\b{name}\b", DEVICE_NAME)), None)
 
@@ -145,7 +149,7 @@ require(SHORT_WINDOW >= 1, f"SHORT_WINDOW {SHORT_WINDOW} shows a token nothing, 
 
 def load_flash():
     """FlashAttention 3 by the kernels package, where it is installed and the card is a Hopper; else None."""
-    if DEVICE != "cuda" or torch.cuda.get_device_capability() != (9, 0):
+    if DEVICE != "cuda" or torch.version.hip or torch.cuda.get_device_capability() != (9, 0):
         return None
     try:
         from kernels import get_kernel
@@ -326,7 +330,7 @@ class GPT(nn.Module):
         self.unembedding = nn.Parameter(torch.empty(vocab_size, WIDTH))
         self.smear = nn.Parameter(torch.zeros(WIDTH))  # of each channel, how much the token before brings
         self.residual_scale = nn.Parameter(torch.ones(DEPTH))
-        self.embedding_scale = nn.Parameter(torch.full((DEPTH,), 0.1))  # how much of the embedding a block sees again
+        self.embedding_scale = nn.Parameter(torch.full((DEPTH,), EMBEDDING_SCALE))
         angles = torch.outer(torch.arange(MAX_SEQ_LEN), ROPE_BASE ** -torch.linspace(0, 1, HEAD_DIM // 2))  # (T, D/2)
         angles = angles[:, None].repeat(1, 2 * (WIDTH // HEAD_DIM), 1)  # (T, 2H, D/2): faster than a broadcast
         self.register_buffer("cos", angles.cos().to(DTYPE), persistent=False)
@@ -335,7 +339,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        bound = (3 / WIDTH) ** 0.5
+        bound = INIT_SCALE * (3 / WIDTH) ** 0.5
         nn.init.normal_(self.embedding.weight, std=1.0)
         nn.init.normal_(self.unembedding, std=0.001)
         for name, weight in [*self.attentions.named_parameters(), *self.mlps.named_parameters()]:
@@ -479,20 +483,22 @@ class Muon:
 
 
 class AdamW:
-    """Adam, each tensor with a learning rate of its own."""
+    """Adam, each tensor with a learning rate and a weight decay of its own."""
 
-    def __init__(self, tensors: list[tuple[Tensor, float]]) -> None:
-        self.state = [(p, lr, torch.zeros_like(p), torch.zeros_like(p)) for p, lr in tensors]
+    def __init__(self, tensors: list[tuple[Tensor, float, float]]) -> None:
+        self.state = [(p, lr, decay, torch.zeros_like(p), torch.zeros_like(p)) for p, lr, decay in tensors]
         self.steps = 0
 
     def step(self, lrm: float) -> None:
         self.steps += 1
-        for p, lr, mean, square in self.state:
+        for p, lr, decay, mean, square in self.state:
             if p.grad is None:  # a part of the model that is switched off
                 continue
             mean.lerp_(p.grad, 1 - ADAM_BETA1)
             square.mul_(ADAM_BETA2).addcmul_(p.grad, p.grad, value=1 - ADAM_BETA2)
             denominator = (square / (1 - ADAM_BETA2**self.steps)).sqrt_().add_(1e-10)
+            if decay:
+                p.mul_(1 - lr * lrm * decay)
             p.addcdiv_(mean, denominator, value=-lr * lrm / (1 - ADAM_BETA1**self.steps))
 
 
@@ -502,11 +508,11 @@ def make_optimizers(model: GPT) -> tuple[Muon, AdamW]:
         if name.endswith(("qkv", "out", "up", "gate")):
             matrices.append(p)
         elif name.endswith("embedding.weight"):
-            others.append((p, EMBEDDING_LR))
+            others.append((p, EMBEDDING_LR, EMBEDDING_WEIGHT_DECAY))
         elif name == "unembedding":
-            others.append((p, UNEMBEDDING_LR))
+            others.append((p, UNEMBEDDING_LR, 0.0))
         else:
-            others.append((p, SCALAR_LR / 100 if name == "residual_scale" else SCALAR_LR))
+            others.append((p, SCALAR_LR / 100 if name == "residual_scale" else SCALAR_LR, 0.0))
     return Muon(matrices), AdamW(others)
 
 

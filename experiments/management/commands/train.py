@@ -24,7 +24,6 @@ from experiments.loop import alone, devices
 from experiments.management.progress import Progress
 from experiments.models.text import Text
 from trainer import launch, presets
-from trainer.spec import is_locked
 
 LOOK_SECONDS = 0.1
 SHOWN_CHARACTERS = 1500  # of the log's end
@@ -68,8 +67,6 @@ class Command(BaseCommand):
 
     def _train(self, folder: Path, options: dict[str, Any]) -> int:
         job = alone.job(folder, self._wish(options))
-        if is_locked(job.device_lock):
-            self._say(f"Waits: another training holds {job.device}. Ctrl-C gives up.")
         process = launch.start(job)
         try:
             self._follow(folder, process)
@@ -78,10 +75,10 @@ class Command(BaseCommand):
         return self._conclude(job)
 
     def _wish(self, options: dict[str, Any]) -> alone.Wish:
-        preset = presets.PRESETS[options["preset"] or settings.PRESET or presets.detect()[0]]
+        preset = presets.of_machine(options["preset"] or settings.PRESET, settings.DEVICES)
         dataset, vocab = options["dataset"] or preset.dataset, options["vocab"] or preset.vocab_size
         data = launch.Data(Path(settings.DATA_DIR), dataset, vocab, preset.seq_len)
-        seconds, tokens, device = options["seconds"] or preset.budget_seconds, options["tokens"], devices.free(())
+        seconds, tokens, device = options["seconds"] or preset.budget_seconds, options["tokens"], self._device()
         size = f"{tokens:,} tokens" if tokens else f"{seconds} s"
         source = _read(options["file"]) if options["file"] else None
         self._say(f"Preset {preset.name}, {dataset}, vocabulary {vocab}, {size} on {device}, seed {options['seed']}.")
@@ -89,6 +86,13 @@ class Command(BaseCommand):
         return alone.Wish(
             preset, data, device, seconds, source, tokens or 0, options["seed"], "off" if options["no_sandbox"] else ""
         )
+
+    def _device(self) -> str:
+        try:
+            return devices.free(())
+        except devices.AllBusy as busy:
+            self._say(f"Waits: {busy}. Ctrl-C gives up.")
+            return devices.names()[0]  # its shim waits until no other training holds it
 
     def _follow(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
         progress = Progress(folder / "log", self.stdout)
