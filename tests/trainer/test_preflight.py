@@ -157,3 +157,8 @@ def test_it_ends_by_its_own_deadline_and_when_it_is_no_longer_wanted(tmp_path, p
     with pytest.raises(RuntimeError, match="the row has moved"):
         preflight.rehearse(job(tmp_path / "v", prepared, endless, deadline_seconds=60.0), None, gone)
     assert not all_of(tmp_path / "v") and not (tmp_path / "v").exists()
+
+
+def test_steps_that_take_too_long_are_said_not_to_be_seen():
+    found = judge({"stage": "step", "ended": "enough"}, None)
+    assert found.ok is True and found.not_seen[0] == "its end: the steps took too long on one CPU core"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -209,3 +211,10 @@ def test_a_half_written_file_is_read_as_not_there(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"pid": 1')
     assert read_json(tmp_path / "state.json") is None
     assert read_json(tmp_path / "nothing.json") is None
+
+
+def test_a_lock_that_is_held_is_not_taken_and_one_that_comes_free_is(tmp_path):
+    with (tmp_path / "lock").open("a") as held, (tmp_path / "lock").open("a") as asking:
+        assert try_lock(held) and not try_lock(asking, seconds=0.1)
+        threading.Timer(0.1, fcntl.flock, (held, fcntl.LOCK_UN)).start()
+        assert try_lock(asking, seconds=10)
