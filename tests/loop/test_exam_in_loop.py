@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from experiments.loop import actions, engine, training
 from experiments.models import Program, Run
-from experiments.states import Badge, Failure, RunState, State
+from experiments.states import Badge, Failure, Mode, RunState, State
 from tests.conftest import Loop, end_as_before
 from tests.factories import make_experiment
 from trainer import launch
@@ -102,6 +102,7 @@ def test_a_new_seed_alone_is_never_kept(run: Run, again: None, loop: Loop, answe
 def test_a_gain_beyond_anything_seen_waits_for_a_person(  # type: ignore[no-untyped-def]
     run: Run, again: None, loop: Loop, answers
 ) -> None:
+    run.set_mode(Mode.APPROVE_KEEPS, by="ada")
     baseline = run.experiments.get(number=0)
     type(baseline).objects.filter(pk=baseline.pk).update(score=baseline.score * 2)
     tried = second(run, loop, answers, HONEST + "OTHER = 'the same, and half the score of the baseline'\n")
