@@ -16,11 +16,10 @@ from dataclasses import asdict
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from experiments import events, presence
-from experiments.loop import actions, asking, chain, devices, judging, outage, sweeping, training, verdict
+from experiments.loop import asking, chain, devices, judging, outage, strange_score, sweeping, training, verdict
 from experiments.loop.errors import LimitReached, MergeConflict, NotReady, StageError
 from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
@@ -30,12 +29,10 @@ from experiments.models.text import differing
 from experiments.researcher.base import Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.edits import edits_to_json
 from experiments.researcher.sameness import whole_key
-from experiments.states import LIVE, NEVER_KEPT, Badge, Failure, Kind, Mode, RunState, StaleState, State, StateError
+from experiments.states import Badge, Failure, Kind, Mode, RunState, StaleState, State, StateError
 from trainer.output import Summary, parse_summary
 
 log = logging.getLogger(__name__)
-REPEATS = 2  # tries to train again what seems too good
-OF_THE_MACHINE = (Failure.WORKER_LOST, Failure.DISK_FULL)  # failures that say nothing of what was trained
 stopping = threading.Event()  # set when this worker is told to end: let go of trainings, their shims go on
 
 
@@ -350,14 +347,14 @@ def decide(experiment_id: int) -> bool:
         if barred or not ruling.keep:
             why = f"{barred} {ruling.why}".strip()
             experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=experiment.badges)
-        elif best is not None and (refuted := _refuted(experiment, experiment.parent or best)):
+        elif best is not None and (refuted := strange_score.refuted(experiment, experiment.parent or best)):
             why = f"Not believed: {refuted}. It was {ruling.why}"
             experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why)
         elif best is not None and experiment.parent_id != best.pk and not experiment.branches_from(best):
             _try_on_best(experiment, best, ruling.why)
         elif strange and best is not None:
             experiment.badges = sorted({*experiment.badges, Badge.IMPLAUSIBLE}, key=list(Badge).index)
-            _settle_strange(experiment, strange, ruling.why)
+            strange_score.settle(experiment, strange, ruling.why)
         elif Mode(run.mode).confirms_keeps and best is not None:
             experiment.move_to(State.CONFIRMING, by="verdict", why=ruling.why, detail=ruling.why)
         else:
@@ -381,51 +378,6 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
     if Badge.OVERTIME in experiment.badges:
         after = experiment.exam.get("after_seconds") or 0.0
         return f"It trained longer than the budget: its exam began after {after:.1f} s by the clock outside."
-    return ""
-
-
-def _settle_strange(experiment: Experiment, strange: str, why: str) -> None:
-    """A score that seems too good waits for a person; in autopilot for another seed, which says whether it holds."""
-    badges, again = experiment.badges, _repeated(experiment)
-    if Mode(experiment.run.mode).asks_of_the_strange:
-        why = f"Look at it before anything is built on it: {strange}. It is {why}"
-        experiment.move_to(State.CONFIRMING, by="verdict", why=why, detail=why, badges=badges)
-    elif again:
-        why = f"{why}; {strange}, but it held with another seed: {again.score:.6f} in #{again.number}. Look at its diff"
-        experiment.keep(by="verdict", why=why, detail=why, badges=badges)
-    elif _repeats(experiment).filter(state__in=LIVE).exists():  # a doubled message: what it waits for is under way
-        experiment.store(worker="", heartbeat_at=None)
-    elif _repeats(experiment).exclude(reason__in=OF_THE_MACHINE).count() < REPEATS:
-        made = actions.repeat(experiment, by="verdict")
-        why = f"{why}; but {strange}: #{made.number} trains it again with another seed first"
-        experiment.move_to(State.EVALUATING, by="verdict", why=why, detail=why, badges=badges)
-    else:
-        why = f"Not believed: {strange}, and it could not be trained again with another seed. It was {why}"
-        experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=badges)
-
-
-def _repeats(experiment: Experiment) -> QuerySet[Experiment]:
-    return experiment.run.experiments.filter(kind=Kind.REPEAT, subject=experiment).order_by("number")
-
-
-def _repeated(experiment: Experiment) -> Experiment | None:
-    """The last repeat whose score counts."""
-    scored = _repeats(experiment).filter(score__isnull=False).exclude(state__in=LIVE)
-    return next((one for one in scored.reverse() if not NEVER_KEPT & set(one.badges)), None)
-
-
-def _refuted(experiment: Experiment, before: Experiment) -> str:
-    """Why a gain over `before` that seemed too good is not one: another seed, or the secret text, does not show it."""
-    again = _repeated(experiment) if Badge.IMPLAUSIBLE in experiment.badges else None
-    if again is None or experiment.score is None or again.score is None or before.score is None:
-        return ""
-    if not judging.holds(experiment.score, again.score, before.score):
-        return f"with another seed it scored {again.score:.6f} in #{again.number}"
-    secret, secret_before = experiment.secret_score, before.secret_score
-    if secret is not None and secret_before is not None:
-        expected = secret_before - (before.score - experiment.score)
-        if not judging.holds(expected, secret, secret_before):
-            return "on text that no researcher has a number of, the gain is not there"
     return ""
 
 
