@@ -258,3 +258,9 @@ def test_a_text_that_is_gone_is_said_and_nothing_is_scored_on_another(tmp_path, 
     (half / "held_out").rmdir()
     with pytest.raises(LaunchError, match=r"began on a text \(old\) that is no longer in .*/cache.*Put that folder"):
         launch.on_text(Data(tmp_path / "cache"), "old")
+
+
+@pytest.mark.parametrize(("device", "visible"), [("cpu", ""), ("mps", ""), ("1", "1"), ("MIG-3", "MIG-3")])
+def test_a_training_sees_the_gpu_that_it_was_given_and_no_other(tmp_path, monkeypatch, device, visible):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert launch.environment(make_job(tmp_path / "w", "", device=device), None)["CUDA_VISIBLE_DEVICES"] == visible
