@@ -35,6 +35,7 @@ DATA_DIR = env_path("AUTORESEARCH_CACHE_DIR", VAR_DIR / "data")  # corpus and to
 AGENT_DIR = VAR_DIR / "agents"  # one folder per external agent at work
 LOG_DIR = VAR_DIR / "log"
 PREFLIGHT_DIR = VAR_DIR / "preflight"  # one folder per rehearsal in progress
+COMPILED_DIR = VAR_DIR / "compiled"  # what compilers made of the programs
 DEVICE_DIR = VAR_DIR / "devices"  # one lock file per device
 TEMPLATE_DIR = BASE_DIR / "trainer" / "template"
 
@@ -80,6 +81,7 @@ KEYS_FILE = env_path("AUTORESEARCH_KEYS_FILE", VAR_DIR / "keys.env")
 PREFLIGHT_SECONDS = env_int("AUTORESEARCH_PREFLIGHT_SECONDS", -1, low=-1, high=600)  # -1: by the device; 0: none
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
 SHARE_GPUS = env_bool("AUTORESEARCH_SHARE_GPUS", False)  # train also on a GPU that somebody else uses
+STANDBY = env_bool("AUTORESEARCH_STANDBY", True)  # the next training's process is ready before its device is free
 SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")
 SANDBOX_READ = env_paths("AUTORESEARCH_SANDBOX_READ")  # what else a training may read
 AGENT_ENV = env_list("AUTORESEARCH_AGENT_ENV")  # names of our environment that an external agent gets

@@ -106,6 +106,7 @@ class Judge:
         except ExamEnded as ended:
             first, self.report.detail = {}, ended.detail
         started = time.monotonic()
+        self.spec = read_spec(self.workspace)  # it may have been made before it was known what a score must beat
         self.desk.until = started + self.spec.deadline_seconds
         self.report.began_at = time.time()
         self._save()
@@ -169,10 +170,13 @@ class Judge:
         self.desk.no_more = True
 
 
+def read_spec(workspace: Path) -> ExamSpec:
+    return ExamSpec(**json.loads((workspace / "spec.json").read_text())["exam"])
+
+
 def main(folder: str) -> None:
     workspace = Path(folder)
-    spec = json.loads((workspace / "spec.json").read_text())
-    Judge(workspace, ExamSpec(**spec["exam"])).run()
+    Judge(workspace, read_spec(workspace)).run()
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainer import channel, gpus, held_out, sandbox
+from trainer import channel, compiled, gpus, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
 from trainer.shown import is_in
-from trainer.spec import ExamSpec, Spec, read_json, write_json
+from trainer.spec import GO, READY, ExamSpec, Spec, is_locked, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
@@ -97,6 +97,7 @@ class Job:
     fixed: Mapping[str, Path] = field(default_factory=dict)  # name in the code -> our file, laid over it
     sandbox: str = "auto"  # the best that works | "require": that or nothing | "off": limits
     read: Sequence[str] = ()  # more paths it may read
+    compiled: Path | None = None  # what was compiled for its parent: it gets a copy
     env: Mapping[str, str] = field(default_factory=dict)  # more of its environment
 
 
@@ -241,19 +242,75 @@ def start(job: Job) -> subprocess.Popen[bytes]:
     Raises LaunchError; FileNotFoundError when a fixed file is missing.
     """
     level = _level(job)
+    _make_workspace(job)
+    _write_code(job)
+    return _start_shim(job.folder, _spec(job, level, _exam(job)))
+
+
+def stand_by(job: Job, modules: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start the shim before there is a device: in the sandbox a process imports `modules` and waits for `grant`.
+
+    The program's own code is not there yet, see ready.py. Raises LaunchError; FileNotFoundError as `start`.
+    """
+    level = _level(job)
+    _make_workspace(job)
+    _lay_fixed_files(job)
+    return _start_shim(job.folder, replace(_spec(job, level, _exam(job)), ready=list(modules)))
+
+
+def grant(job: Job) -> bool:
+    """Give what stands by in this workspace its code and its device, and let it go. False: nothing does that would fit."""
+    standing = Spec.load(job.folder) if is_locked(job.folder / "lock") else None
+    if standing is None or not standing.ready or (job.folder / GO).exists():
+        return False
+    spec = replace(_spec(job, _level(job), standing.exam and _exam(job, standing.exam.folder)), ready=standing.ready)
+    if _until_granted(spec) != _until_granted(standing):
+        return False
+    if spec.compiled != standing.compiled:
+        _lend(job)
+    _write_code(job)
+    write_json(job.folder / "spec.json", asdict(spec))
+    (job.folder / GO).touch()
+    return True
+
+
+def _until_granted(spec: Spec) -> Spec:
+    """What was settled when it began to stand by. The rest, its device first, is settled by the grant."""
+    env = {**spec.env, "CUDA_VISIBLE_DEVICES": ""}
+    exam = spec.exam and replace(spec.exam, secret_below=None)
+    return replace(spec, env=env, device_lock="", compiled="", deadline_seconds=0.0, exam=exam)
+
+
+def _make_workspace(job: Job) -> None:
     shutil.rmtree(job.folder, ignore_errors=True)
-    source, out = job.folder / "src", job.folder / "out"
-    source.mkdir(parents=True)
-    out.mkdir()
-    job.export(source)
+    (job.folder / "src").mkdir(parents=True)
+    (job.folder / "out").mkdir()
+    _lend(job)
+
+
+def _lend(job: Job) -> None:
+    if job.compiled:
+        compiled.copy(job.compiled, job.folder / "out")
+
+
+def _write_code(job: Job) -> None:
+    job.export(job.folder / "src")
+    _lay_fixed_files(job)
+
+
+def _lay_fixed_files(job: Job) -> None:
     for name, ours in job.fixed.items():
-        (source / name).unlink(missing_ok=True)  # it may be a link to somewhere else
-        shutil.copy(ours, source / name)
-    write_json(job.folder / "spec.json", asdict(_spec(job, level)))
-    with (job.folder / "shim.log").open("ab") as errors:
+        place = job.folder / "src" / name
+        place.unlink(missing_ok=True)  # it may be a link to somewhere else
+        shutil.copy(ours, place)
+
+
+def _start_shim(folder: Path, spec: Spec) -> subprocess.Popen[bytes]:
+    write_json(folder / "spec.json", asdict(spec))
+    with (folder / "shim.log").open("ab") as errors:
         return subprocess.Popen(
-            [sys.executable, "-I", str(SHIM), str(job.folder)],
-            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True, cwd=job.folder,
+            [sys.executable, "-I", str(SHIM), str(folder)],
+            stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True, cwd=folder,
             env={"PATH": os.environ.get("PATH", "")},
         )
 
@@ -269,11 +326,15 @@ def _level(job: Job) -> Level:
     return level
 
 
-def _spec(job: Job, level: Level) -> Spec:
-    exam = None
-    if job.exam and job.data_dir is not None:
-        folder = str(channel.choose_folder(job.folder))
-        exam = ExamSpec(str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder)
+def _exam(job: Job, folder: str = "") -> ExamSpec | None:
+    """`folder`: of its channel; "": a new one."""
+    if not job.exam or job.data_dir is None:
+        return None
+    folder = folder or str(channel.choose_folder(job.folder))
+    return ExamSpec(str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder)
+
+
+def _spec(job: Job, level: Level, exam: ExamSpec | None) -> Spec:
     return Spec(
         command=[part.replace("{python}", sys.executable) for part in job.command],
         env=environment(job, exam),
@@ -282,6 +343,7 @@ def _spec(job: Job, level: Level) -> Spec:
         log_cap_bytes=LOG_CAP_BYTES,
         device_lock=str(job.device_lock),
         fixed=list(job.fixed),
+        compiled=str(job.compiled or ""),
         exam=exam,
         level=level,
         sandbox=_box(job, exam) if level.name != LIMITS else None,
@@ -296,6 +358,7 @@ def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": job.device if gpus.is_gpu(job.device) else "",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # its numbers are those of `nvidia-smi`
         **job.data.environment(),
+        **compiled.environment(Path(out)),
         **({"AUTORESEARCH_EXAM": exam.folder} if exam else {}),
         **job.env,
         "HOME": out,
@@ -310,7 +373,7 @@ def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:
 
 def _box(job: Job, exam: ExamSpec | None) -> Box:
     source, out, data = job.folder / "src", job.folder / "out", job.data_dir
-    read, hide = [str(source), *job.read, *_cuda(job.folder)], []
+    read, hide = [str(source), str(READY), *job.read, *_cuda(job.folder)], []
     if data is not None:
         read += [str(data / name) for name in VISIBLE]
         others = [*data.parent.glob("*/held_out"), data.parent / "downloads"]  # the same text in other vocabularies

@@ -3,7 +3,8 @@
     python -I trainer/shim.py WORKSPACE
 
 The workspace holds `spec.json` (written by launch.py) and gets `state.json`, `log` and, last of all, `result.json`.
-It starts the judge, then the command in its sandbox, and takes all it started with it when it ends or gets SIGTERM.
+It starts the judge, then the command in its sandbox, where a process may stand by for it before there is a device
+(ready.py). It takes all it started with it when it ends or gets SIGTERM.
 Alive means: the lock on `WORKSPACE/lock` is held. Standard library only; it runs none of the edited code itself.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import select
 import signal
@@ -28,7 +30,7 @@ from trainer.box import BUBBLEWRAP
 from trainer.channel import Channel, JudgeFailed
 from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, signal_all
 from trainer.sandbox import wrap
-from trainer.spec import Result, Spec, try_lock, write_json
+from trainer.spec import GO, READY, Result, Spec, try_lock, write_json
 
 READ_SIZE = 65536
 TAIL_BYTES = 65536  # what is kept of the end, when the log has outgrown its cap
@@ -86,16 +88,39 @@ class Shim:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._say_state(child=None)  # before the wait for the device: who cancels needs our pid
         adopt_orphans()
+        if self.spec.exam is None:
+            return self._hold()
+        try:
+            with Channel(self.workspace, self.spec.exam) as self.channel:
+                self.channel.wait_ready(lambda: self.stopped)
+                return self._hold()
+        except (JudgeFailed, OSError) as error:
+            return Result("error", None, 0.0, f"The exam could not be held: {error}", sandbox=self.spec.level.name)
+
+    def _hold(self) -> Result:
+        """Wait for the device, then train."""
+        standing = self._stand_by() if self.spec.ready else None
         with Path(self.spec.device_lock).open("a") as device:
-            while not try_lock(device):
-                if self.stopped:
-                    return Result("stopped", None, 0.0)
+            while not self.stopped and not try_lock(device):
                 time.sleep(0.05)
             before = self._fixed_files()
-            result = self._examine()
+            result = self._train(standing)
             after = self._fixed_files()
         changed = [name for name in before if before[name] != after[name]]
         return replace(result, sandbox=self.spec.level.name, tampered=changed)
+
+    def _stand_by(self) -> subprocess.Popen[bytes]:
+        """A process in the sandbox that waits for the word to go; until `launch.grant` says which device, code and spec."""
+        python, *script = self.spec.command
+        process = self._start([python, str(READY), ",".join(self.spec.ready), *script], subprocess.PIPE)
+        while not (self.workspace / GO).exists() and not self.stopped:
+            if self.channel:
+                self.channel.check()
+            if process.poll() is not None:
+                self.stopped = True  # nobody has given it work: the next start does without
+            time.sleep(0.01)
+        self.spec = Spec.load(self.workspace)
+        return process
 
     def _say_state(self, *, child: int | None) -> None:
         write_json(self.workspace / "state.json", {"pid": os.getpid(), "child": child, "started_at": time.time()})
@@ -108,36 +133,18 @@ class Shim:
                 hashes[name] = hashlib.sha256((self.workspace / "src" / name).read_bytes()).hexdigest()
         return hashes
 
-    def _examine(self) -> Result:
-        """Train beside a judge, where there is one."""
-        if self.spec.exam is None:
-            return self._train()
-        try:
-            with Channel(self.workspace, self.spec.exam) as self.channel:
-                self.channel.wait_ready(lambda: self.stopped)
-                return self._train()
-        except (JudgeFailed, OSError) as error:
-            return Result("error", None, 0.0, f"The exam could not be held: {error}")
-
-    def _train(self) -> Result:
+    def _train(self, standing: subprocess.Popen[bytes] | None) -> Result:
         if self.stopped:
+            if standing:
+                self._end(standing)
             return Result("stopped", None, 0.0)
-        box, command = self.spec.sandbox, self.spec.command
-        started = time.monotonic()
+        box, started = self.spec.sandbox, time.monotonic()
         try:
-            with open(self.spec.stdin or os.devnull, "rb") as stdin:
-                process = subprocess.Popen(
-                    wrap(command, box, self.spec.level) if box else command,
-                    cwd=self.workspace / "src",
-                    env=self.spec.env,
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    preexec_fn=partial(prepare_child, self.spec.file_bytes, self.spec.nice),
-                )
+            process = standing or self._start_in_place()
         except OSError as error:
             return Result("error", None, 0.0, f"The command could not be started: {error}")
+        if standing:
+            self._let_go(standing)
         self._say_state(child=process.pid)
         ended, detail = "exit", ""
         try:
@@ -154,6 +161,30 @@ class Shim:
         began = self.channel.began_at if self.channel else None
         result = Result(ended, process.returncode, seconds, detail, began and began - started)
         return self._without_wrapper(result) if box else result
+
+    def _start_in_place(self) -> subprocess.Popen[bytes]:
+        with open(self.spec.stdin or os.devnull, "rb") as stdin:
+            return self._start(self.spec.command, stdin)
+
+    def _start(self, command: list[str], stdin: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        """In its sandbox. Raises OSError."""
+        box = self.spec.sandbox
+        return subprocess.Popen(
+            wrap(command, box, self.spec.level) if box else command,
+            cwd=self.workspace / "src",
+            env=self.spec.env,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=partial(prepare_child, self.spec.file_bytes, self.spec.nice),
+        )
+
+    def _let_go(self, standing: subprocess.Popen[bytes]) -> None:
+        """It may have died since: then there is nobody to tell, and its exit code says so."""
+        assert standing.stdin is not None
+        with contextlib.suppress(BrokenPipeError), standing.stdin as word:
+            word.write(json.dumps({"CUDA_VISIBLE_DEVICES": self.spec.env.get("CUDA_VISIBLE_DEVICES", "")}).encode() + b"\n")
 
     def _without_wrapper(self, result: Result) -> Result:
         """The training's own end: bwrap gives a signal as 128 + its number. What a wrapper has to say is the last line."""

@@ -1,6 +1,7 @@
 """What a worker, the shim and the judge tell each other through a workspace's files, and the locks that say who lives.
 
     WORKSPACE/spec.json    Spec, written by launch.py before the shim starts
+    WORKSPACE/go           made by launch.py: what stands by has its device now, and spec.json says which
     WORKSPACE/state.json   the shim's pid and the training's
     WORKSPACE/result.json  Result, written last of all
 """
@@ -18,6 +19,9 @@ from typing import IO, Any
 
 from trainer.box import LIMITS, Box, Level
 from trainer.processes import FILE_BYTES
+
+GO = "go"
+READY = Path(__file__).resolve().parent / "ready.py"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Spec:
     log_cap_bytes: int
     device_lock: str  # held while the training runs: one training per device
     fixed: list[str] = field(default_factory=list)  # names in src/ that must be the same at the end
+    compiled: str = ""  # where what lies in out/compiled at the start was copied from
+    ready: list[str] = field(default_factory=list)  # what to import while it stands by for `go`; none: it starts at once
     exam: ExamSpec | None = None  # None: no judge, the metric is self-reported
     level: Level = field(default_factory=lambda: Level(LIMITS))
     sandbox: Box | None = None  # None: only limits

@@ -19,7 +19,19 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import events, presence
-from experiments.loop import asking, chain, devices, judging, outage, strange_score, sweeping, training, verdict
+from experiments.loop import (
+    asking,
+    caches,
+    chain,
+    devices,
+    judging,
+    outage,
+    standby,
+    strange_score,
+    sweeping,
+    training,
+    verdict,
+)
 from experiments.loop.errors import LimitReached, MergeConflict, NotReady, StageError
 from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
@@ -179,7 +191,7 @@ def train(experiment_id: int, began: Callable[[int], None] | None = None) -> boo
         elif experiment.state != State.TRAINING or not _adopt(experiment):
             return False
         try:
-            outcome = training.follow(experiment, stopping.is_set)
+            outcome = training.follow(experiment, stopping.is_set, standby.prepare)
         except training.ShimLost:
             _lost(experiment)
             return True
@@ -214,7 +226,7 @@ def _begin(experiment: Experiment) -> bool:
             return False
         experiment.move_to(
             State.TRAINING, by="loop", worker=worker, heartbeat_at=now, training_at=now, trained_at=None, detail="",
-            workspace=f"{experiment.pk}-{experiment.attempt}", device=device, hardware=devices.facts(device),
+            workspace=training.place_of(experiment).name, device=device, hardware=devices.facts(device),
         )
     try:
         training.start(experiment)
@@ -308,11 +320,18 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:
         facts["exam"] = {**report, "after_seconds": outcome.result.exam_after_seconds}
+    began = caches.settle(experiment)
     if judged.failure:
         reason = judged.failure.reason
+        folder, exit_code = training.folder_of(experiment), outcome.result.exit_code
+        if not began and caches.are_to_blame(experiment, folder, reason, exit_code, outcome.log):
+            experiment.requeue(by="loop", why="it failed in what was compiled for its parent: once more, without that")
+            training.remove(experiment)
+            return
         facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
         experiment.fail(reason, judged.failure.detail, by="loop", **facts)
     else:
+        caches.take(experiment, training.folder_of(experiment))
         values = {key: value for key, value in asdict(summary or Summary(None)).items() if isinstance(value, int | float)}
         experiment.move_to(
             State.EVALUATING, by="loop", score=judged.score, secret_score=judged.secret_score, summary=values, **facts

@@ -21,12 +21,12 @@ import psutil
 from django.conf import settings
 
 from experiments import events
-from experiments.loop import devices
+from experiments.loop import caches, devices
 from experiments.loop.errors import NotReady
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run, stream
 from experiments.models.text import Text
-from experiments.states import State
+from experiments.states import RunState, State
 from trainer import launch
 from trainer.output import LineSplitter, Point, is_whole_step, parse_step, strip_controls
 from trainer.spec import Result, is_locked, read_json
@@ -54,26 +54,39 @@ def folder_of(experiment: Experiment) -> Path:
     return Path(settings.WORK_DIR) / experiment.workspace
 
 
+def place_of(experiment: Experiment) -> Path:
+    """Where its next training will be."""
+    return Path(settings.WORK_DIR) / f"{experiment.pk}-{experiment.attempt}"
+
+
 def start(experiment: Experiment) -> None:
-    """Lay out a fresh workspace of the experiment's commit and start its shim. Raises NotReady."""
+    """Let go what stands by for it, else lay out a fresh workspace of its commit and start its shim. Raises NotReady."""
     try:
-        process = launch.start(_job(experiment))
+        wish = job(experiment, experiment.device)
+        if launch.grant(wish):
+            return
+        if is_locked(wish.folder / "lock"):
+            stop_folder(wish.folder)
+        process = launch.start(wish)
     except launch.LaunchError as error:
+        stop(experiment)
         remove(experiment)
         raise NotReady(error.cause, str(error)) from error
     threading.Thread(target=process.wait, daemon=True).start()  # reaped when it ends, by whoever started it
 
 
-def _job(experiment: Experiment) -> launch.Job:
+def job(experiment: Experiment, device: str) -> launch.Job:
+    """Raises LaunchError."""
     program, data = experiment.run.program, data_of_run(experiment.run)
     return launch.Job(
-        folder=folder_of(experiment),
+        folder=place_of(experiment),
         export=lambda source: Workspace(program.repo).export(experiment.commit, source),
         command=program.command,
         data=data,
         data_dir=launch.prepare(data) if program.has_exam else None,
-        device=experiment.device,
-        device_lock=devices.lock_path(experiment.device),
+        device=device,
+        device_lock=devices.lock_path(device),
+        compiled=caches.of_parent(experiment, device),
         budget_seconds=program.budget_seconds,
         deadline_seconds=program.deadline_seconds,
         exam_seconds=program.grace_seconds,
@@ -172,11 +185,19 @@ def devices_in_use() -> set[str]:
 
 
 def is_wanted(workspace: str) -> bool:
-    return Experiment.objects.filter(workspace=workspace, state=State.TRAINING).exists()
+    return Experiment.objects.filter(workspace=workspace, state=State.TRAINING).exists() or is_awaited(workspace)
+
+
+def is_awaited(workspace: str) -> bool:
+    """Whether its experiment waits for a device, and what stands by for it is needed."""
+    pk, _, attempt = workspace.partition("-")
+    if not (pk.isdigit() and attempt.isdigit()):
+        return False
+    return Experiment.objects.filter(pk=pk, attempt=attempt, state=State.READY, run__state=RunState.ACTIVE).exists()
 
 
 def end_orphans() -> None:
-    """End trainings on this machine that were called off while no worker followed them, and clear their folders."""
+    """End what trains or stands by on this machine and was called off while nobody followed it, and clear its folder."""
     for folder in Path(settings.WORK_DIR).glob("*"):
         if not is_wanted(folder.name):
             stop_folder(folder)
@@ -189,10 +210,12 @@ def remove(experiment: Experiment) -> None:
         shutil.rmtree(folder_of(experiment), ignore_errors=True)
 
 
-def follow(experiment: Experiment, is_stopping: Callable[[], bool]) -> Outcome | None:
+def follow(
+    experiment: Experiment, is_stopping: Callable[[], bool], meanwhile: Callable[[Experiment], None] = lambda _: None
+) -> Outcome | None:
     """Turn the shim's files into streams until it ends. None: told to let go (the worker stops), or the row has moved.
 
-    Raises ShimLost when the shim is gone without a result.
+    `meanwhile` is called at every heartbeat. Raises ShimLost when the shim is gone without a result.
     """
     folder = folder_of(experiment)
     follower = Follower(experiment, folder / "log")
@@ -215,6 +238,7 @@ def follow(experiment: Experiment, is_stopping: Callable[[], bool]) -> Outcome |
             beat_at = time.monotonic()
             if not experiment.beat():
                 return None
+            meanwhile(experiment)
         time.sleep(POLL_SECONDS)
 
 

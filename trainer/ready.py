@@ -1,0 +1,65 @@
+"""Stands ready in the sandbox until there is a device, then becomes the program. Until then only fixed code has run here.
+
+    python trainer/ready.py MODULES SCRIPT ARGUMENT...
+
+MODULES, with commas, are imported first: what takes seconds of every start. The word to go is a line of JSON on standard
+input, what is to be changed in the environment. The program's own code is not even in its folder before.
+Standard library only.
+"""
+
+import builtins
+import contextlib
+import importlib
+import json
+import os
+import sys
+import types
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
+
+
+def main(modules: str, script: str, *arguments: str) -> None:
+    sys.path[0] = os.getcwd()  # as for the script itself; not the folder of this file
+    load(modules.split(","))
+    said = sys.stdin.readline()
+    if not said:  # nobody is there any more
+        return
+    os.environ.update(json.loads(said))
+    if stands_in_the_way(os.getcwd()):
+        os.execv(sys.executable, [sys.executable, script, *arguments])
+    become(script, arguments)
+
+
+def load(names: Sequence[str]) -> None:
+    for name in names:
+        with contextlib.suppress(Exception, SystemExit):  # the program imports it again, and says what is wrong
+            importlib.import_module(name)
+
+
+def stands_in_the_way(folder: str) -> bool:
+    """Whether the program has a file that is imported in place of a module that is already here from elsewhere."""
+    ours = {name.partition(".")[0] for name in os.listdir(folder)}
+    files = (getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name in ours)
+    return any(file and os.path.dirname(os.path.abspath(file)) != folder for file in files)
+
+
+def become(script: str, arguments: Sequence[str]) -> None:
+    """Run it as `python SCRIPT ARGUMENT...` would, tracebacks and all."""
+    path = os.path.abspath(script)
+    sys.argv = [script, *arguments]
+    main = types.ModuleType("__main__")
+    main.__loader__, main.__file__ = SourceFileLoader("__main__", path), path
+    main.__dict__.update(__builtins__=builtins, __cached__=None)
+    sys.modules["__main__"] = main
+    try:
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        exec(code, main.__dict__)
+    except Exception as error:
+        trace = error.__traceback__
+        sys.excepthook(type(error), error, trace and trace.tb_next)  # our own line left out
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
