@@ -7,7 +7,6 @@ input, what is to be changed in the environment. The program's own code is not e
 Standard library only.
 """
 
-import builtins
 import contextlib
 import importlib
 import json
@@ -48,8 +47,8 @@ def become(script: str, arguments: Sequence[str]) -> None:
     path = os.path.abspath(script)
     sys.argv = [script, *arguments]
     main = types.ModuleType("__main__")
-    main.__loader__, main.__file__ = SourceFileLoader("__main__", path), path
-    main.__dict__.update(__builtins__=builtins, __cached__=None)
+    main.__dict__.update({name: value for name, value in globals().items() if name.startswith("__")})
+    main.__doc__, main.__file__, main.__loader__ = None, path, SourceFileLoader("__main__", path)
     sys.modules["__main__"] = main
     try:
         with open(path, "rb") as file:
@@ -57,7 +56,9 @@ def become(script: str, arguments: Sequence[str]) -> None:
         exec(code, main.__dict__)
     except Exception as error:
         trace = error.__traceback__
-        sys.excepthook(type(error), error, trace and trace.tb_next)  # our own line left out
+        while trace and trace.tb_frame.f_code.co_filename == __file__:  # our own lines are left out
+            trace = trace.tb_next
+        sys.excepthook(type(error), error, trace)
         sys.exit(1)
 
 
