@@ -58,7 +58,7 @@ def become(script: str, arguments: Sequence[str]) -> None:
         trace = error.__traceback__
         while trace and trace.tb_frame.f_code.co_filename == __file__:  # our own lines are left out
             trace = trace.tb_next
-        sys.excepthook(type(error), error, trace)
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
         sys.exit(1)
 
 

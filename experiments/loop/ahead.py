@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, F, Q, QuerySet, When
+from django.db.models import F
 from django.utils import timezone
 
 from experiments.models import Experiment, Run
@@ -38,15 +38,6 @@ def wanted(run: Run) -> int:
     if idea < LEAST_SECONDS or not training or idea <= ONE_IS_ENOUGH * training:
         return run.lanes
     return run.lanes * min(settings.AHEAD, 1 + math.ceil(idea / training))
-
-
-def in_line(run: Run) -> QuerySet[Experiment]:
-    """What waits for a device and has no worker, in the order in which it is trained."""
-    waited_for = Q(kind=Kind.MANUAL) | Q(kind=Kind.REPEAT, subject__state=State.EVALUATING)  # by a person, by a verdict
-    ready = run.experiments.filter(state=State.READY, worker="")
-    if run.best is None:
-        ready = ready.filter(kind=Kind.BASELINE)  # an idea waits until there is something to compare it with
-    return ready.order_by(Case(When(waited_for, then=0), default=1), "number")
 
 
 def room(run: Run) -> int:

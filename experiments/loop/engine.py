@@ -226,7 +226,8 @@ def _begin(experiment: Experiment) -> bool:
             return False
         experiment.move_to(
             State.TRAINING, by="loop", worker=worker, heartbeat_at=now, training_at=now, trained_at=None, detail="",
-            workspace=training.place_of(experiment).name, device=device, hardware=devices.facts(device),
+            workspace=standby.pick(experiment) or f"{experiment.pk}-{experiment.attempt}",
+            device=device, hardware=devices.facts(device),
         )
     try:
         training.start(experiment)

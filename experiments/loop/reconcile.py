@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.utils import timezone
 
 from experiments import presence
@@ -188,6 +188,10 @@ def _due(run: Run) -> Due:
     due += [("propose", pk) for pk in ideas.values_list("pk", flat=True)[: ahead.room(run)]]
     starting = Q(state=State.READY) & ~Q(worker="")
     lanes = run.lanes - run.experiments.filter(Q(state__in=ON_DEVICE) | starting).exclude(repeated).count()
+    waited_for = Q(kind=Kind.MANUAL) | Q(kind=Kind.REPEAT, subject__state=State.EVALUATING)  # by a person, by a verdict
+    ready = free.filter(state=State.READY).order_by(Case(When(waited_for, then=0), default=1), "number")
+    if run.best is None:
+        ready = ready.filter(kind=Kind.BASELINE)  # an idea waits until there is something to compare it with
     if lanes > 0:
-        due += [("train", pk) for pk in ahead.in_line(run).values_list("pk", flat=True)[:lanes]]
+        due += [("train", pk) for pk in ready.values_list("pk", flat=True)[:lanes]]
     return due

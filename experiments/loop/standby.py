@@ -1,21 +1,26 @@
-"""While one experiment trains, the process of the next one stands ready: interpreter, torch, data. See trainer/ready.py."""
+"""While a run trains, a process stands ready for whatever it trains next: interpreter, torch, data. See trainer/ready.py.
+
+Its workspace is WORK_DIR/ready-RUN-TOKEN. Whose training it becomes, and on which device, is said when that begins.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+import secrets
 import threading
 import time
 from pathlib import Path
 
 from django.conf import settings
 
-from experiments.loop import ahead, devices, training
+from experiments.loop import devices, training
 from experiments.loop.workspace import Workspace
-from experiments.models import Experiment
+from experiments.models import Experiment, Program, Run
+from experiments.states import State
 from trainer import gpus, launch
-from trainer.spec import is_locked
+from trainer.spec import GO, is_locked
 
 log = logging.getLogger(__name__)
 LOCK_SECONDS = 2.0  # for its shim to take its lock
@@ -24,49 +29,66 @@ _one_at_a_time = threading.Lock()
 
 
 def prepare(trains: Experiment) -> None:
-    """Have the next in line stand by, where that is worth it. Asked again and again while `trains` does."""
+    """Have a process stand by for the next training of this run, where that is worth it. Asked again and again."""
     if not settings.STANDBY or not _has_room() or not _one_at_a_time.acquire(blocking=False):
         return
     try:
-        experiment = ahead.in_line(trains.run).select_related("run__program", "parent").first()
-        if experiment and not training.place_of(experiment).exists() and _standing() < len(devices.names()):
-            _stand_by(experiment)
+        run = Run.objects.select_related("program").get(pk=trains.run_id)
+        if run.is_active and len(_standing()) < len(devices.names()):
+            _stand_by(run)
     except (launch.LaunchError, OSError) as error:  # its own start says it again, to whom it may concern
         log.warning("nothing stands by for the next training: %s", error)
     finally:
         _one_at_a_time.release()
 
 
+def pick(experiment: Experiment) -> str:
+    """The name of a workspace in which a process stands by for it; "" where none does. Ask it while `choosing`."""
+    if experiment.seed != experiment.run.seed:  # a repeat: its seed was read with what is imported
+        return ""
+    taken = set(Experiment.objects.filter(state=State.TRAINING).values_list("workspace", flat=True))
+    ours = (path.name for path in _standing() if path.name.startswith(_prefix(experiment.run)))
+    return next((name for name in ours if name not in taken), "")
+
+
+def _prefix(run: Run) -> str:
+    return f"{training.READY}-{run.pk}-"
+
+
+def _standing() -> list[Path]:
+    """Workspaces without work. Those whose shim has died are cleared away."""
+    found = [path for path in Path(settings.WORK_DIR).glob(f"{training.READY}-*") if not (path / GO).exists()]
+    for path in found:
+        if (path / "state.json").exists() and not is_locked(path / "lock"):
+            training.clear(path)
+    return [path for path in found if path.exists()]
+
+
 def _has_room() -> bool:
-    """A core beside the one that trains."""
+    """A core beside those that train."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores > len(devices.names())
 
 
-def _standing() -> int:
-    return sum(training.is_awaited(path.name) for path in Path(settings.WORK_DIR).iterdir())
-
-
-def _stand_by(experiment: Experiment) -> None:
+def _stand_by(run: Run) -> None:
     device = devices.names()[0]  # a word only: it is given its own by the grant
-    modules = _modules(experiment, device)
+    best = run.best
+    modules = _modules(run.program, best.commit if best else run.base_commit, device)
     if not modules:
         return
-    with devices.choosing():  # no other worker begins it meanwhile
-        if not training.is_awaited(training.place_of(experiment).name):
-            return
-        process = launch.stand_by(training.job(experiment, device), modules)
-        until = time.monotonic() + LOCK_SECONDS
-        while not is_locked(training.place_of(experiment) / "lock") and time.monotonic() < until:
-            time.sleep(0.005)
+    whoever = Experiment(run=run, parent=best, seed=run.seed, workspace=_prefix(run) + secrets.token_hex(4))
+    job = training.job(whoever, device)
+    process = launch.stand_by(job, modules)
     threading.Thread(target=process.wait, daemon=True).start()
+    until = time.monotonic() + LOCK_SECONDS
+    while not is_locked(job.folder / "lock") and time.monotonic() < until:
+        time.sleep(0.005)
 
 
-def _modules(experiment: Experiment, device: str) -> list[str]:
+def _modules(program: Program, commit: str, device: str) -> list[str]:
     """What its script imports of that which takes long; nothing where it is no script of our Python, or imports no torch."""
-    program = experiment.run.program
     script = program.command[1] if len(program.command) > 1 and program.command[0] == "{python}" else ""
-    text = Workspace(program.repo).read(experiment.commit, [script]).get(script, "") if script.endswith(".py") else ""
+    text = Workspace(program.repo).read(commit, [script]).get(script, "") if script.endswith(".py") else ""
     if not re.search(r"(?m)^\s*(import|from)\s+torch\b", text):
         return []
     is_compiled = gpus.is_gpu(device) and "torch.compile" in text

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS, FLUSH_SECONDS, BEAT_SECONDS = 0.03, 0.2, 2.0
 SHIM_START_SECONDS = 10.0  # from the spawn until the shim holds its lock
 KILL_GRACE_SECONDS = 3.0
+READY = "ready"  # begins the name of a workspace that stands by
 TELL_SECONDS = 1.5  # between two words to the pages on how far a download is
 
 
@@ -52,11 +53,6 @@ class Outcome:
 
 def folder_of(experiment: Experiment) -> Path:
     return Path(settings.WORK_DIR) / experiment.workspace
-
-
-def place_of(experiment: Experiment) -> Path:
-    """Where its next training will be."""
-    return Path(settings.WORK_DIR) / f"{experiment.pk}-{experiment.attempt}"
 
 
 def start(experiment: Experiment) -> None:
@@ -79,7 +75,7 @@ def job(experiment: Experiment, device: str) -> launch.Job:
     """Raises LaunchError."""
     program, data = experiment.run.program, data_of_run(experiment.run)
     return launch.Job(
-        folder=place_of(experiment),
+        folder=folder_of(experiment),
         export=lambda source: Workspace(program.repo).export(experiment.commit, source),
         command=program.command,
         data=data,
@@ -189,19 +185,22 @@ def is_wanted(workspace: str) -> bool:
 
 
 def is_awaited(workspace: str) -> bool:
-    """Whether its experiment waits for a device, and what stands by for it is needed."""
-    pk, _, attempt = workspace.partition("-")
-    if not (pk.isdigit() and attempt.isdigit()):
-        return False
-    return Experiment.objects.filter(pk=pk, attempt=attempt, state=State.READY, run__state=RunState.ACTIVE).exists()
+    """Whether it is one that stands by (see standby.py) for a run that goes on."""
+    kind, _, rest = workspace.partition("-")
+    run = rest.partition("-")[0]
+    return kind == READY and run.isdigit() and Run.objects.filter(pk=run, state=RunState.ACTIVE).exists()
 
 
 def end_orphans() -> None:
     """End what trains or stands by on this machine and was called off while nobody followed it, and clear its folder."""
     for folder in Path(settings.WORK_DIR).glob("*"):
         if not is_wanted(folder.name):
-            stop_folder(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            clear(folder)
+
+
+def clear(folder: Path) -> None:
+    stop_folder(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove(experiment: Experiment) -> None:

@@ -1,4 +1,4 @@
-"""What stands ready before there is a device. Real shims, real sandboxes; what is imported ahead is a module of the standard library."""
+"""What stands ready before there is a device. Real shims and sandboxes; a small module of Python's is imported ahead."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Point:
 def where():
     return [frame.function for frame in inspect.stack()][:1]
 print(__name__, __file__, sys.argv, sys.path[0], __spec__, sorted(set(globals()) - {"__warningregistry__"}))
-print(pickle.loads(pickle.dumps(Point())).__class__, inspect.getsource(Point), where(), sys.modules["__main__"].Point is Point)
+print(pickle.loads(pickle.dumps(Point())).__class__, inspect.getsource(Point), where())
+print(sys.modules["__main__"].Point is Point)
 print(repr(sys.stdin.read()), os.getcwd(), os.environ["CUDA_VISIBLE_DEVICES"], type(__builtins__), __loader__.name)
 print("annotations" in globals(), (lambda: None).__globals__ is globals())
 """
@@ -95,9 +96,10 @@ def test_device_code_seconds_and_what_the_secret_text_is_for_are_those_of_the_gr
     assert (spec["exam"]["secret_below"], spec["device_lock"], spec["deadline_seconds"]) == (0.5, str(lock), 9.0)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"seed": 7}, {"budget_seconds": 6}, {"command": ["{python}", "other.py"]}, {"sandbox": "off"}, {"read": ["/opt"]}]
-)
+OTHERS = [{"seed": 7}, {"budget_seconds": 6}, {"command": ["{python}", "other.py"]}, {"sandbox": "off"}, {"read": ["/opt"]}]
+
+
+@pytest.mark.parametrize("changes", OTHERS)
 def test_what_was_made_for_something_else_is_not_used(tmp_path: Path, standing: Standing, changes: dict[str, Any]) -> None:
     job = make_job(tmp_path / "1-1", "print('ran')")
     stand_by(job, standing)
@@ -105,7 +107,7 @@ def test_what_was_made_for_something_else_is_not_used(tmp_path: Path, standing: 
     assert log_of(job.folder) == "" and launch.grant(job)
 
 
-def test_a_file_of_the_program_that_bears_a_loaded_modules_name_is_the_one_that_counts(tmp_path: Path, standing: Standing) -> None:
+def test_a_file_of_the_program_with_a_loaded_modules_name_is_the_one_that_counts(tmp_path: Path, standing: Standing) -> None:
     def export(source: Path) -> None:
         (source / "train.py").write_text("import json; print(json.WHOSE)")
         (source / "json.py").write_text("WHOSE = 'the program\\'s'")
