@@ -13,6 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from tests.bench import share
 from tests.bench.table import Line, at_most, show
 from tests.browser.chromium import ARGS, executable
 from tests.installation import Installation, wait_for
@@ -146,6 +147,7 @@ def main() -> int:
         lines.append(at_most(f"training to training, median of {len(found)}", statistics.median(found), "s", 0.5))
         lines.append(at_most("training to training, worst", max(found), "s", None))
         lines.append(at_most("memory of our processes, with litellm", memory_mb(here), "MB", None))
+        lines += share.lines(here)
     return show("loop", lines)
 
 

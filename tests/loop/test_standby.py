@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from experiments.loop import actions, engine, standby, training
+from experiments.loop import actions, devices, engine, standby, training
+from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Run, stream
 from experiments.states import Kind, State
 from tests.loop.conftest import ready, trainings, wait_for
@@ -168,3 +170,22 @@ def test_where_it_is_not_worth_it_nothing_stands_by(start, make_script_program, 
         run.program.save()
     standby.prepare(run.experiments.first() or Experiment(run=run))
     assert standing() == []
+
+
+COMPILES = "import torch\nnet = torch.compile(net)\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "expected"),
+    [
+        (("0",), COMPILES, ["torch", "prepare", *standby.COMPILER]), (("0", "1"), COMPILES, ["torch", "prepare"]),
+        (("0",), "from torch import nn\n", ["torch", "prepare"]), (("cpu",), COMPILES, ["torch", "prepare"]),
+        (("0",), "import numpy  # no torch\n", []),
+    ],
+)  # fmt: skip
+def test_the_compiler_is_loaded_for_the_one_gpu_that_there_is(monkeypatch, db, tmp_path, names, text, expected):
+    program = actions.create_program("torch")
+    commit = Workspace(program.repo).commit(None, {"train.py": text}, "a program")
+    monkeypatch.setattr(devices, "names", lambda: names)
+    assert standby._modules(program, commit, names[0]) == expected
+    assert all(importlib.util.find_spec(name) for name in expected if name != "prepare")

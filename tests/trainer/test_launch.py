@@ -48,7 +48,8 @@ def test_the_training_gets_its_environment_and_nothing_of_ours(tmp_path, monkeyp
         "TMPDIR": f"{folder}/out", "USER": "training",
         "PYTHONUNBUFFERED": "1", "AUTORESEARCH_BUDGET": "5", "AUTORESEARCH_SEED": "7", "AUTORESEARCH_WORKSPACE": str(folder),
         "AUTORESEARCH_CACHE_DIR": f"{tmp_path}/cache", "AUTORESEARCH_DATASET": "tinystories", "AUTORESEARCH_VOCAB": "2048",
-        "AUTORESEARCH_SEQ_LEN": "512", "AUTORESEARCH_TOKENS": "1000",
+        "AUTORESEARCH_SEQ_LEN": "512", "AUTORESEARCH_TOKENS": "1000", "TRITON_CACHE_DIR": f"{folder}/out/compiled/triton",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/out/compiled/inductor", "CUDA_CACHE_PATH": f"{folder}/out/compiled/cuda",
     }
 
 
