@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainer import channel, compiled, gpus, held_out, sandbox
+from trainer import channel, compiled, folders, gpus, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
 from trainer.shown import is_in
 from trainer.spec import GO, READY, ExamSpec, Spec, is_locked, read_json, write_json
@@ -260,18 +260,22 @@ def stand_by(job: Job, modules: Sequence[str]) -> subprocess.Popen[bytes]:
 
 def grant(job: Job) -> bool:
     """Give what stands by in this workspace its code and its device, and let it go. False: nothing does that would fit."""
-    standing = Spec.load(job.folder) if is_locked(job.folder / "lock") else None
-    if standing is None or not standing.ready or (job.folder / GO).exists():
+    if not (is_locked(job.folder / "lock") and stands_by(job.folder)):
         return False
-    spec = replace(_spec(job, _level(job), standing.exam and _exam(job, standing.exam.folder)), ready=standing.ready)
+    standing = Spec.load(job.folder)
+    exam = _exam(job, standing.exam.folder if standing.exam else "")
+    spec = replace(_spec(job, _level(job), exam), ready=standing.ready)
     if _until_granted(spec) != _until_granted(standing):
         return False
-    if spec.compiled != standing.compiled:
-        _lend(job)
     _write_code(job)
     write_json(job.folder / "spec.json", asdict(spec))
     (job.folder / GO).touch()
     return True
+
+
+def stands_by(folder: Path) -> bool:
+    """Whether this workspace was made to wait, and has not been given its training."""
+    return bool((read_json(folder / "spec.json") or {}).get("ready")) and not (folder / GO).exists()
 
 
 def _until_granted(spec: Spec) -> Spec:
@@ -282,27 +286,23 @@ def _until_granted(spec: Spec) -> Spec:
 
 
 def _make_workspace(job: Job) -> None:
-    shutil.rmtree(job.folder, ignore_errors=True)
+    folders.remove(job.folder)
     (job.folder / "src").mkdir(parents=True)
     (job.folder / "out").mkdir()
-    _lend(job)
-
-
-def _lend(job: Job) -> None:
-    if job.compiled:
-        compiled.copy(job.compiled, job.folder / "out")
 
 
 def _write_code(job: Job) -> None:
+    """What the training is to run: its code, and what was compiled of it before."""
+    if job.compiled:
+        compiled.copy(job.compiled, job.folder / "out")
     job.export(job.folder / "src")
     _lay_fixed_files(job)
 
 
 def _lay_fixed_files(job: Job) -> None:
     for name, ours in job.fixed.items():
-        place = job.folder / "src" / name
-        place.unlink(missing_ok=True)  # it may be a link to somewhere else
-        shutil.copy(ours, place)
+        shutil.copy(ours, job.folder / "fixed")
+        os.replace(job.folder / "fixed", job.folder / "src" / name)  # there it may be a link to somewhere else, or be read
 
 
 def _start_shim(folder: Path, spec: Spec) -> subprocess.Popen[bytes]:

@@ -11,20 +11,27 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import sys
 import types
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 
+LOADED = "loaded"  # a file in its own folder: all is imported
+SETS = re.compile(r"environ\s*(\[[^]]*\]\s*=[^=]|\.\s*(update|setdefault|pop|clear)\b|\|=)|(put|unset)env\b|\bdel .*environ")
+
 
 def main(modules: str, script: str, *arguments: str) -> None:
-    sys.path[0] = os.getcwd()  # as for the script itself; not the folder of this file
+    folder = sys.path[0] = os.path.dirname(os.path.abspath(script))  # as for the script itself; not this file's
     load(modules.split(","))
+    with open(os.path.join(os.environ["HOME"], LOADED), "w"):
+        pass
     said = sys.stdin.readline()
     if not said:  # nobody is there any more
         return
     os.environ.update(json.loads(said))
-    if stands_in_the_way(os.getcwd()):
+    importlib.invalidate_caches()  # they were filled before the program's files came
+    if stands_in_the_way(folder) or sets_the_environment(folder):
         os.execv(sys.executable, [sys.executable, script, *arguments])
     become(script, arguments)
 
@@ -42,10 +49,20 @@ def stands_in_the_way(folder: str) -> bool:
     return any(file and os.path.dirname(os.path.abspath(file)) != folder for file in files)
 
 
+def sets_the_environment(folder: str) -> bool:
+    """Whether the program may set what a module reads when it is imported: it wants to be there before them."""
+    for name in os.listdir(folder):
+        if name.endswith(".py"):
+            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                if SETS.search(file.read()):
+                    return True
+    return False
+
+
 def become(script: str, arguments: Sequence[str]) -> None:
     """Run it as `python SCRIPT ARGUMENT...` would, tracebacks and all."""
     path = os.path.abspath(script)
-    sys.argv = [script, *arguments]
+    sys.argv, sys.orig_argv[1:] = [script, *arguments], [script, *arguments]
     main = types.ModuleType("__main__")
     main.__dict__.update({name: value for name, value in globals().items() if name.startswith("__")})
     main.__doc__, main.__file__, main.__loader__ = None, path, SourceFileLoader("__main__", path)

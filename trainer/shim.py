@@ -29,10 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our
 from trainer.box import BUBBLEWRAP
 from trainer.channel import Channel, JudgeFailed
 from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, signal_all
+from trainer.ready import LOADED
 from trainer.sandbox import wrap
-from trainer.spec import GO, READY, Result, Spec, try_lock, write_json
+from trainer.spec import AWAITED, GO, READY, Result, Spec, mtime, try_lock, write_json
 
 READ_SIZE = 65536
+AWAITED_SECONDS = 120.0
 TAIL_BYTES = 65536  # what is kept of the end, when the log has outgrown its cap
 
 
@@ -81,6 +83,7 @@ class Shim:
         self.spec = Spec.load(workspace)
         self.channel: Channel | None = None
         self.stopped = False
+        self.loading_seconds = 0.0
         self.crowded, self.tasks_before = False, tasks_of_machine()
 
     def run(self) -> Result:
@@ -107,20 +110,27 @@ class Shim:
             result = self._train(standing)
             after = self._fixed_files()
         changed = [name for name in before if before[name] != after[name]]
-        return replace(result, sandbox=self.spec.level.name, tampered=changed)
+        return replace(result, sandbox=self.spec.level.name, tampered=changed, loading_seconds=self.loading_seconds)
 
     def _stand_by(self) -> subprocess.Popen[bytes]:
         """A process in the sandbox that waits for the word to go; until `launch.grant` says which device, code and spec."""
         python, *script = self.spec.command
-        process = self._start([python, str(READY), ",".join(self.spec.ready), *script], subprocess.PIPE)
+        process, began = self._start([python, str(READY), ",".join(self.spec.ready), *script], subprocess.PIPE), time.time()
         while not (self.workspace / GO).exists() and not self.stopped:
             if self.channel:
                 self.channel.check()
-            if process.poll() is not None:
-                self.stopped = True  # nobody has given it work: the next start does without
+            if process.poll() is not None or not self._is_awaited(began):
+                self.stopped = True  # the next training starts without it
             time.sleep(0.01)
-        self.spec = Spec.load(self.workspace)
+        if not self.stopped:
+            self.spec = Spec.load(self.workspace)
+            self.loading_seconds = mtime(self.workspace / "out" / LOADED, time.time()) - began
         return process
+
+    def _is_awaited(self, began: float) -> bool:
+        """By workers that live: each tick touches the file. A folder that is gone is nobody's any more."""
+        is_recent = time.time() - mtime(self.workspace / AWAITED, began) < AWAITED_SECONDS
+        return is_recent and (self.workspace / "spec.json").exists()
 
     def _say_state(self, *, child: int | None) -> None:
         write_json(self.workspace / "state.json", {"pid": os.getpid(), "child": child, "started_at": time.time()})

@@ -2,6 +2,7 @@
 
     WORKSPACE/spec.json    Spec, written by launch.py before the shim starts
     WORKSPACE/go           made by launch.py: what stands by has its device now, and spec.json says which
+    WORKSPACE/awaited      touched by workers while they may still give it one
     WORKSPACE/state.json   the shim's pid and the training's
     WORKSPACE/result.json  Result, written last of all
 """
@@ -20,7 +21,7 @@ from typing import IO, Any
 from trainer.box import LIMITS, Box, Level
 from trainer.processes import FILE_BYTES
 
-GO = "go"
+GO, AWAITED = "go", "awaited"
 READY = Path(__file__).resolve().parent / "ready.py"
 
 
@@ -76,6 +77,7 @@ class Result:
     seconds: float
     detail: str = ""
     exam_after_seconds: float | None = None  # from the command's start until the exam began; None: it never did
+    loading_seconds: float = 0.0  # spent on imports before it was its turn
     sandbox: str = ""  # the level it ran in
     tampered: list[str] = field(default_factory=list)  # fixed files that were not the same at the end
 
@@ -93,6 +95,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def mtime(path: Path, otherwise: float) -> float:
+    """Unix time of its last change."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return otherwise
 
 
 def is_locked(path: Path) -> bool:

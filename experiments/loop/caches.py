@@ -2,25 +2,26 @@
 
     var/compiled/PROGRAM/DEVICE AND TORCH/EXPERIMENT
 
-Lives as long as its experiment may still be kept, or is the best of a run that goes on.
+Lives as long as its experiment may still be kept, or is the best of a run that goes on. On GPUs alone: nothing of ours is
+compiled on a CPU, and what one training can leave for another is as little as possible. A repeat gets nothing: what it is to
+confirm must come of its own training.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import logging
 import re
-import shutil
 from pathlib import Path
 
 from django.conf import settings
 
 from experiments.loop import devices
 from experiments.models import Experiment, stream
-from experiments.states import LIVE, Failure, RunState, State
-from trainer import compiled
+from experiments.states import LIVE, Failure, Kind, RunState, State
+from trainer import compiled, folders, gpus
 from trainer.spec import read_json
 
+log = logging.getLogger(__name__)
 DOUBTED = ".doubted-by-"
 COMPILER = re.compile(r"torch/_inductor|torch/_dynamo/package|/triton/")  # in a traceback
 
@@ -28,17 +29,21 @@ COMPILER = re.compile(r"torch/_inductor|torch/_dynamo/package|/triton/")  # in a
 def of_parent(experiment: Experiment, device: str) -> Path | None:
     """What its training starts with; None: nothing."""
     parent = experiment.parent
-    if parent is None or parent.state != State.KEPT:
+    if not _is_lent(device) or parent is None or parent.state != State.KEPT or experiment.kind == Kind.REPEAT:
         return None
     folder = _folder(parent, device)
     return folder if folder.is_dir() else None
 
 
+def _is_lent(device: str) -> bool:
+    return settings.KEEP_COMPILED and gpus.is_gpu(device)
+
+
 def take(experiment: Experiment, workspace: Path) -> None:
     """Of a training that has a score: it may be kept."""
-    folder = _folder(experiment, experiment.device)
-    compiled.keep(workspace / "out", folder)
-    _prune(folder.parent)
+    if _is_lent(experiment.device):
+        compiled.keep(workspace / "out", _folder(experiment, experiment.device))
+    _prune()
 
 
 def settle(experiment: Experiment) -> bool:
@@ -46,9 +51,9 @@ def settle(experiment: Experiment) -> bool:
     began = stream.cursor(experiment, stream.SERIES) > 0
     for doubted in _folder(experiment, experiment.device).parent.glob(f"*{DOUBTED}{experiment.pk}"):
         if began:
-            shutil.rmtree(doubted, ignore_errors=True)
+            folders.remove(doubted)
         else:
-            doubted.rename(doubted.with_name(doubted.name.partition(DOUBTED)[0]))
+            _rename(doubted, doubted.with_name(doubted.name.partition(DOUBTED)[0]))
     return began
 
 
@@ -58,9 +63,8 @@ def are_to_blame(experiment: Experiment, workspace: Path, reason: Failure, exit_
     by_signal = exit_code is not None and exit_code < 0
     if not lent or reason != Failure.CRASH or not (by_signal or COMPILER.search(log)):
         return False
-    with contextlib.suppress(OSError):  # another child has put it aside, or it was removed
-        os.rename(lent, f"{lent}{DOUBTED}{experiment.pk}")
-    return True
+    _rename(Path(lent), Path(f"{lent}{DOUBTED}{experiment.pk}"))
+    return not Path(lent).exists()  # else it would start with it again
 
 
 def _folder(experiment: Experiment, device: str) -> Path:
@@ -69,15 +73,26 @@ def _folder(experiment: Experiment, device: str) -> Path:
     return Path(settings.COMPILED_DIR) / str(experiment.run.program_id) / kind / str(experiment.pk)
 
 
-def _prune(folder: Path) -> None:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        pk = path.name.partition(DOUBTED)[0]
-        row = Experiment.objects.filter(pk=int(pk)).select_related("run").first() if pk.isdigit() else None
-        if row is None or not _may_serve(row):
-            shutil.rmtree(path, ignore_errors=True)
+def _rename(old: Path, new: Path) -> None:
+    try:
+        old.rename(new)
+    except OSError as error:  # another child has put it aside, or it was removed
+        log.info("%s was not renamed: %s", old, error)
 
 
-def _may_serve(experiment: Experiment) -> bool:
-    if experiment.state == State.KEPT:
-        return experiment.run.state != RunState.ENDED and experiment.run.best == experiment
-    return experiment.state in LIVE
+def _prune() -> None:
+    for path in Path(settings.COMPILED_DIR).glob("*/*/*"):
+        pk, doubted, by = path.name.partition(DOUBTED)
+        if not _may_serve(pk) or (doubted and not _is_live(by)):
+            folders.remove(path)
+
+
+def _may_serve(pk: str) -> bool:
+    row = Experiment.objects.filter(pk=int(pk)).select_related("run").first() if pk.isdigit() else None
+    if row is None or row.state != State.KEPT:
+        return row is not None and row.state in LIVE
+    return row.run.state != RunState.ENDED and row.run.best == row
+
+
+def _is_live(pk: str) -> bool:
+    return pk.isdigit() and Experiment.objects.filter(pk=int(pk), state__in=LIVE).exists()

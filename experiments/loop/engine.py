@@ -191,7 +191,7 @@ def train(experiment_id: int, began: Callable[[int], None] | None = None) -> boo
         elif experiment.state != State.TRAINING or not _adopt(experiment):
             return False
         try:
-            outcome = training.follow(experiment, stopping.is_set, standby.prepare)
+            outcome = training.follow(experiment, stopping.is_set, standby.Preparing())
         except training.ShimLost:
             _lost(experiment)
             return True
@@ -230,9 +230,9 @@ def _begin(experiment: Experiment) -> bool:
             device=device, hardware=devices.facts(device),
         )
     try:
-        training.start(experiment)
+        with heartbeat(experiment):
+            training.start(experiment)
     except FileNotFoundError as error:
-        training.remove(experiment)
         raise StageError(Failure.CRASH, f"The workspace could not be laid out: {error}. Mend the recipe's files.") from error
     return True
 

@@ -53,6 +53,8 @@ def judge(
     score = float(report["val_bpb"])
     if printed is not None and abs(printed - score) > SAME * score:
         return Judged(failure=_tampered(f"It printed {printed:.6f}, the judge measured {score:.6f}."))
+    if startup_seconds is not None:  # the baseline had to load what this one had loaded before
+        startup_seconds = max(0.0, startup_seconds - result.loading_seconds)
     late = is_overtime(result.exam_after_seconds, budget_seconds, startup_seconds)
     badges = (Badge.VERIFIED, Badge.OVERTIME) if late else (Badge.VERIFIED,)
     return Judged(score, report.get("secret_bpb"), badges)

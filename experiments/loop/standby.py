@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 from django.conf import settings
 
 from experiments.loop import devices, training
@@ -20,54 +21,71 @@ from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 from experiments.states import State
 from trainer import gpus, launch
-from trainer.spec import GO, is_locked
+from trainer.spec import GO, is_locked, mtime
 
 log = logging.getLogger(__name__)
 LOCK_SECONDS = 2.0  # for its shim to take its lock
+DEAD_SECONDS = 60.0  # a workspace without a shim after that long never got one
+ROOM_BYTES = 2 * 2**30  # memory that must be free: one that stands by takes a quarter of a gigabyte
+TRIES = 2  # while one training runs; what dies again and again would only take its time
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")  # seconds of the start of what is compiled
 _one_at_a_time = threading.Lock()
 
 
-def prepare(trains: Experiment) -> None:
-    """Have a process stand by for the next training of this run, where that is worth it. Asked again and again."""
-    if not settings.STANDBY or not _has_room() or not _one_at_a_time.acquire(blocking=False):
-        return
-    try:
-        run = Run.objects.select_related("program").get(pk=trains.run_id)
-        if run.is_active and len(_standing()) < len(devices.names()):
+class Preparing:
+    """Called again and again while an experiment trains: the next training of its run gets its process."""
+
+    def __init__(self) -> None:
+        self.tries = TRIES
+
+    def __call__(self, trains: Experiment) -> None:
+        if self.tries and settings.STANDBY and _has_room() and _one_at_a_time.acquire(blocking=False):
+            try:
+                self._prepare(trains.run_id)
+            except Exception:  # the edge: the training that runs has no part in it; the next one's own start says it again
+                self.tries = 0
+                log.exception("nothing stands by for the next training")
+            finally:
+                _one_at_a_time.release()
+
+    def _prepare(self, run_id: int) -> None:
+        _clear_the_dead()
+        run = Run.objects.select_related("program").get(pk=run_id)
+        if run.is_active and len(_waiting(run)) < min(run.lanes, len(devices.names())):
+            self.tries -= 1
             _stand_by(run)
-    except (launch.LaunchError, OSError) as error:  # its own start says it again, to whom it may concern
-        log.warning("nothing stands by for the next training: %s", error)
-    finally:
-        _one_at_a_time.release()
 
 
 def pick(experiment: Experiment) -> str:
     """The name of a workspace in which a process stands by for it; "" where none does. Ask it while `choosing`."""
     if experiment.seed != experiment.run.seed:  # a repeat: its seed was read with what is imported
         return ""
-    taken = set(Experiment.objects.filter(state=State.TRAINING).values_list("workspace", flat=True))
-    ours = (path.name for path in _standing() if path.name.startswith(_prefix(experiment.run)))
-    return next((name for name in ours if name not in taken), "")
+    return next((path.name for path in _waiting(experiment.run) if is_locked(path / "lock")), "")
 
 
 def _prefix(run: Run) -> str:
     return f"{training.READY}-{run.pk}-"
 
 
-def _standing() -> list[Path]:
-    """Workspaces without work. Those whose shim has died are cleared away."""
-    found = [path for path in Path(settings.WORK_DIR).glob(f"{training.READY}-*") if not (path / GO).exists()]
-    for path in found:
-        if (path / "state.json").exists() and not is_locked(path / "lock"):
-            training.clear(path)
-    return [path for path in found if path.exists()]
+def _waiting(run: Run) -> list[Path]:
+    """Workspaces without work, those of a shim that has not started yet included."""
+    taken = set(Experiment.objects.filter(state=State.TRAINING).values_list("workspace", flat=True))
+    folders = Path(settings.WORK_DIR).glob(f"{_prefix(run)}*")
+    return [path for path in folders if path.name not in taken and not (path / GO).exists()]
+
+
+def _clear_the_dead() -> None:
+    for folder in Path(settings.WORK_DIR).glob(f"{training.READY}-*"):
+        started = (folder / "state.json").exists() or time.time() - mtime(folder, time.time()) > DEAD_SECONDS
+        if started and not is_locked(folder / "lock") and not training.is_training(folder.name):
+            training.clear(folder)
 
 
 def _has_room() -> bool:
-    """A core beside those that train."""
+    """A core beside those that train, and memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores > len(devices.names())
+    threads = int(os.environ.get("AUTORESEARCH_THREADS") or 1)
+    return cores > len(devices.names()) * threads and psutil.virtual_memory().available > ROOM_BYTES
 
 
 def _stand_by(run: Run) -> None:
@@ -78,7 +96,11 @@ def _stand_by(run: Run) -> None:
         return
     whoever = Experiment(run=run, parent=best, seed=run.seed, workspace=_prefix(run) + secrets.token_hex(4))
     job = training.job(whoever, device)
-    process = launch.stand_by(job, modules)
+    try:
+        process = launch.stand_by(job, modules)
+    except BaseException:
+        training.clear(job.folder)
+        raise
     threading.Thread(target=process.wait, daemon=True).start()
     until = time.monotonic() + LOCK_SECONDS
     while not is_locked(job.folder / "lock") and time.monotonic() < until:

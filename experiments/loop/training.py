@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -27,9 +26,9 @@ from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run, stream
 from experiments.models.text import Text
 from experiments.states import RunState, State
-from trainer import launch
+from trainer import folders, launch
 from trainer.output import LineSplitter, Point, is_whole_step, parse_step, strip_controls
-from trainer.spec import Result, is_locked, read_json
+from trainer.spec import AWAITED, GO, Result, is_locked, read_json
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,10 @@ def folder_of(experiment: Experiment) -> Path:
 
 
 def start(experiment: Experiment) -> None:
-    """Let go what stands by for it, else lay out a fresh workspace of its commit and start its shim. Raises NotReady."""
+    """Let go what stands by for it, else lay out a fresh workspace of its commit and start its shim. Raises NotReady.
+
+    Whatever goes wrong, nothing is left that waits, or that has half of the code.
+    """
     try:
         wish = job(experiment, experiment.device)
         if launch.grant(wish):
@@ -64,10 +66,11 @@ def start(experiment: Experiment) -> None:
         if is_locked(wish.folder / "lock"):
             stop_folder(wish.folder)
         process = launch.start(wish)
-    except launch.LaunchError as error:
-        stop(experiment)
-        remove(experiment)
-        raise NotReady(error.cause, str(error)) from error
+    except BaseException as error:
+        clear(folder_of(experiment))
+        if isinstance(error, launch.LaunchError):
+            raise NotReady(error.cause, str(error)) from error
+        raise
     threading.Thread(target=process.wait, daemon=True).start()  # reaped when it ends, by whoever started it
 
 
@@ -181,14 +184,19 @@ def devices_in_use() -> set[str]:
 
 
 def is_wanted(workspace: str) -> bool:
-    return Experiment.objects.filter(workspace=workspace, state=State.TRAINING).exists() or is_awaited(workspace)
+    awaited = is_awaited(workspace)  # asked first: one that is given its training now has its row already
+    return is_training(workspace) or awaited
+
+
+def is_training(workspace: str) -> bool:
+    return Experiment.objects.filter(workspace=workspace, state=State.TRAINING).exists()
 
 
 def is_awaited(workspace: str) -> bool:
-    """Whether it is one that stands by (see standby.py) for a run that goes on."""
+    """Whether it is one that stands by (see standby.py) for a run that goes on, and has no training yet."""
     kind, _, rest = workspace.partition("-")
-    run = rest.partition("-")[0]
-    return kind == READY and run.isdigit() and Run.objects.filter(pk=run, state=RunState.ACTIVE).exists()
+    run, granted = rest.partition("-")[0], (Path(settings.WORK_DIR) / workspace / GO).exists()
+    return kind == READY and not granted and run.isdigit() and Run.objects.filter(pk=run, state=RunState.ACTIVE).exists()
 
 
 def end_orphans() -> None:
@@ -196,17 +204,20 @@ def end_orphans() -> None:
     for folder in Path(settings.WORK_DIR).glob("*"):
         if not is_wanted(folder.name):
             clear(folder)
+        elif launch.stands_by(folder):
+            (folder / AWAITED).touch()
 
 
 def clear(folder: Path) -> None:
-    stop_folder(folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        stop_folder(folder)
+        folders.remove(folder)
 
 
 def remove(experiment: Experiment) -> None:
     """The streams hold all that is kept of a training; the folder goes."""
     if experiment.workspace:
-        shutil.rmtree(folder_of(experiment), ignore_errors=True)
+        folders.remove(folder_of(experiment))
 
 
 def follow(
@@ -217,6 +228,9 @@ def follow(
     `meanwhile` is called at every heartbeat. Raises ShimLost when the shim is gone without a result.
     """
     folder = folder_of(experiment)
+    if launch.stands_by(folder):  # the worker died before it could give it its training
+        stop_folder(folder)
+        raise ShimLost
     follower = Follower(experiment, folder / "log")
     began = beat_at = time.monotonic()
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,7 +41,7 @@ def nothing_left(monkeypatch) -> Iterator[None]:
     left, folders = trainings(), os.listdir(settings.WORK_DIR) if settings.WORK_DIR.exists() else []
     for process in left:
         process.kill()
-    training.shutil.rmtree(settings.WORK_DIR, ignore_errors=True)
+    shutil.rmtree(settings.WORK_DIR, ignore_errors=True)
     assert (left, folders) == ([], [])
 
 

@@ -12,7 +12,7 @@ from experiments.models import Experiment, Run, stream
 from experiments.states import Failure, State
 from tests.loop.conftest import ready
 from tests.loop.scripted import change, edit
-from trainer import compiled
+from trainer import gpus
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
 
@@ -49,6 +49,9 @@ def start(make_script_program, loop, answers, tmp_path, monkeypatch):
         return run
 
     monkeypatch.setattr(settings, "COMPILED_DIR", tmp_path / "compiled")
+    monkeypatch.setattr(gpus, "is_gpu", lambda device: device == "cpu")  # where a compiler has something to do
+    monkeypatch.setattr(devices, "facts", lambda device: {"device": "a GPU", "torch": "2.13"})
+    monkeypatch.setattr(devices, "free", lambda in_use: "cpu")
     return start
 
 
@@ -96,7 +99,7 @@ def test_an_edit_that_is_itself_to_blame_fails_and_the_cache_stays(start, loop, 
 
 def test_another_torch_or_device_begins_anew(start, loop, monkeypatch):
     run = start(BETTER)
-    monkeypatch.setattr(devices, "facts", lambda device: {"device": "a CPU", "torch": "9.9"})
+    monkeypatch.setattr(devices, "facts", lambda device: {"device": "a GPU", "torch": "9.9"})
     assert found(loop.finish(run, 2)[1]) == ["nothing"]
     assert any("torch-9.9" in str(path) for path in Path(settings.COMPILED_DIR).rglob("kernel"))
 
@@ -116,10 +119,27 @@ def test_without_a_folder_to_keep_it_in_all_goes_on(start, loop, monkeypatch, tm
     assert loop.finish(run, 2)[1].state in {State.KEPT, State.DISCARDED}
 
 
-def test_one_is_lent_only_what_was_kept(start, loop):
+def test_one_is_lent_only_what_was_kept_and_a_repeat_nothing(start, loop):
     run = start(BETTER)
     idea = ready(run)
     assert caches.of_parent(idea, "cpu") is not None
+    assert caches.of_parent(actions.repeat(run.best, by="ada"), "cpu") is None
     idea.parent.state = State.REVERTED
     assert caches.of_parent(idea, "cpu") is None
-    assert compiled.FOLDER not in str(caches.of_parent(run.best, "cpu"))
+
+
+@pytest.mark.parametrize("off", ["a CPU", "the setting"])
+def test_on_a_cpu_or_where_it_is_switched_off_nothing_passes_from_one_to_the_next(start, loop, monkeypatch, off):
+    if off == "a CPU":
+        monkeypatch.setattr(gpus, "is_gpu", lambda device: False)
+    else:
+        monkeypatch.setattr(settings, "KEEP_COMPILED", False)
+    run = start(BETTER)
+    assert found(loop.finish(run, 2)[1]) == ["nothing"] and kept() == []
+
+
+def test_where_it_cannot_be_put_aside_it_is_not_tried_for_ever(start, loop, monkeypatch):
+    monkeypatch.setattr(caches, "_rename", lambda old, new: None)  # as on a disk that has become read-only
+    run = start(BREAKS)
+    failed = loop.finish(run, 2)[1]
+    assert (failed.state, failed.attempt) == (State.FAILED, 1)

@@ -71,6 +71,12 @@ def test_overtime_is_by_the_clock_outside(after: float | None, startup: float | 
     assert is_overtime(after, 20, startup) is late
 
 
+@pytest.mark.parametrize(("after", "loading", "late"), [(26, 0.0, False), (26, 2.0, True), (24, 8.0, False)])
+def test_what_was_loaded_before_its_turn_is_no_start_up_of_its_own(after: float, loading: float, late: bool) -> None:
+    judged = of(report=GOOD, exam_after_seconds=after, loading_seconds=loading)
+    assert (Badge.OVERTIME in judged.badges) is late
+
+
 def test_overtime_keeps_the_score_and_wears_the_badge() -> None:
     judged = of(report=GOOD, exam_after_seconds=40.0)
     assert judged.score is not None and Badge.OVERTIME in judged.badges

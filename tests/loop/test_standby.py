@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import signal
@@ -14,9 +15,9 @@ from experiments.loop import actions, devices, engine, standby, training
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Run, stream
 from experiments.states import Kind, State
-from tests.loop.conftest import ready, trainings, wait_for
+from tests.loop.conftest import ready, trainings, wait_for, wait_for_training
 from tests.loop.scripted import change, edit
-from trainer.spec import is_locked, read_json
+from trainer.spec import AWAITED, is_locked, read_json
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
 
@@ -62,7 +63,7 @@ def said(experiment: Experiment) -> list[str]:
 
 def test_what_stands_by_becomes_the_next_training(start, loop):
     run = start()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     [folder] = standing()
     idea = ready(run)
     engine.train(idea.pk)
@@ -74,7 +75,7 @@ def test_what_stands_by_becomes_the_next_training(start, loop):
 def test_one_is_enough_for_one_device(start):
     run = start()
     for _ in range(3):
-        standby.prepare(run.best)
+        standby.Preparing()(run.best)
     assert len(standing()) == 1
 
 
@@ -87,17 +88,17 @@ def test_while_one_trains_the_next_is_made_ready(start, loop):
 @pytest.mark.parametrize("end", ["pause", "stop"])
 def test_a_run_that_does_not_go_on_keeps_nothing_waiting(start, end):
     run = start()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     assert len(standing()) == 1
     run.pause(by="ada", now=False) if end == "pause" else run.stop(by="ada")
     training.end_orphans()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     assert standing() == [] and trainings() == []
 
 
 def test_what_a_run_that_goes_on_has_ready_is_left_in_peace(start):
     run = start()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     training.end_orphans()
     [folder] = standing()
     assert is_locked(folder / "lock")
@@ -105,7 +106,7 @@ def test_what_a_run_that_goes_on_has_ready_is_left_in_peace(start):
 
 def test_the_code_is_that_of_the_grant(start, loop):
     run = start(edit("says so", "MATRIX_LR = 0.04", 'print("this is the idea")\nMATRIX_LR = 0.09'))
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     idea = ready(run)
     engine.train(idea.pk)
     assert "this is the idea" in "".join(stream.read(idea, stream.LOG).chunks) and said(idea)[0].startswith("True")
@@ -113,7 +114,7 @@ def test_the_code_is_that_of_the_grant(start, loop):
 
 def test_a_repeat_starts_by_itself_and_leaves_it_to_the_next(start, loop):
     run = start()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     again = actions.repeat(run.best, by="ada")
     assert again.kind == Kind.REPEAT and again.seed != run.seed
     engine.train(again.pk)
@@ -122,11 +123,11 @@ def test_a_repeat_starts_by_itself_and_leaves_it_to_the_next(start, loop):
 
 def test_one_that_died_is_cleared_away_and_another_takes_its_place(start, loop):
     run = start()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     [folder] = standing()
     os.kill((read_json(folder / "state.json") or {})["pid"], signal.SIGKILL)
     wait_for(lambda: not is_locked(folder / "lock"))
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     [other] = standing()
     assert other != folder
     idea = ready(run)
@@ -136,7 +137,7 @@ def test_one_that_died_is_cleared_away_and_another_takes_its_place(start, loop):
 
 def test_one_for_another_recipe_gives_way_to_a_start_of_its_own(start, loop):
     run = start()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     run.program.budget_seconds = 2
     run.program.save()
     idea = ready(run)
@@ -147,12 +148,86 @@ def test_one_for_another_recipe_gives_way_to_a_start_of_its_own(start, loop):
 
 def test_it_is_taken_by_one_of_two(start, loop):
     run = start()
-    standby.prepare(run.best)
+    standby.Preparing()(run.best)
     idea = ready(run)
     name = standby.pick(idea)
     assert name == standing()[0].name
     Experiment.objects.filter(pk=run.best.pk).update(state=State.TRAINING, workspace=name)
     assert standby.pick(idea) == ""
+
+
+def test_a_worker_that_died_before_the_grant_leaves_nothing_that_hangs(start, loop, monkeypatch):
+    run = start()
+    standby.Preparing()(run.best)
+    [folder] = standing()
+    idea = ready(run)
+    with monkeypatch.context() as killed:
+        killed.setattr(training, "start", lambda experiment: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(idea.pk)
+    idea.refresh_from_db()
+    assert (idea.state, idea.workspace) == (State.TRAINING, folder.name) and is_locked(folder / "lock")
+    loop.finish(run, 2)
+    idea.refresh_from_db()
+    assert idea.score is not None and idea.losses == 1 and not folder.exists()
+
+
+def test_whatever_goes_wrong_at_the_grant_the_next_training_has_none_of_it(start, loop, monkeypatch):
+    run = start()
+    standby.Preparing()(run.best)
+    idea = ready(run)
+
+    def half(self, commit, folder):
+        (folder / "left.py").write_text("")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(Workspace, "export", half)
+        engine.train(idea.pk)
+    idea.refresh_from_db()
+    assert idea.reason == "disk_full" and standing() == [] and trainings() == []
+
+
+def test_a_granted_one_that_is_cancelled_ends(start, loop, worker):
+    run = start(edit("long", "STEPS = 4", "STEPS = 4000"))
+    standby.Preparing()(run.best)
+    idea = ready(run)
+    done = worker(engine.train, idea.pk)
+    wait_for_training(idea)
+    assert idea.workspace.startswith("ready-")
+    Experiment.objects.get(pk=idea.pk).cancel(by="ada")
+    done.result(20)
+    assert not (Path(settings.WORK_DIR) / idea.workspace).exists()
+    assert all(idea.workspace not in process.environ().get("AUTORESEARCH_WORKSPACE", "") for process in trainings())
+
+
+def test_a_failure_to_prepare_costs_the_training_nothing_and_is_not_tried_again(start, monkeypatch, caplog):
+    run, tries = start(), []
+    monkeypatch.setattr(standby, "_stand_by", lambda run: tries.append(run) or 1 / 0)
+    preparing = standby.Preparing()
+    for _ in range(3):
+        preparing(run.best)
+    assert len(tries) == 1 and "nothing stands by" in caplog.text
+
+
+def test_of_what_dies_again_and_again_there_are_two(start, monkeypatch):
+    run, tries = start(), []
+    monkeypatch.setattr(standby, "_stand_by", tries.append)
+    preparing = standby.Preparing()
+    for _ in range(5):
+        preparing(run.best)
+    assert len(tries) == standby.TRIES
+
+
+def test_one_that_no_worker_asks_for_any_more_goes_by_itself(start, monkeypatch):
+    run = start()
+    standby.Preparing()(run.best)
+    [folder] = standing()
+    training.end_orphans()
+    assert (folder / AWAITED).exists()
+    os.utime(folder / AWAITED, (0, 0))
+    wait_for(lambda: not is_locked(folder / "lock"))
+    assert trainings() == []
 
 
 @pytest.mark.parametrize("setting", ["off", "no room", "no torch", "a shell"])
@@ -168,7 +243,7 @@ def test_where_it_is_not_worth_it_nothing_stands_by(start, make_script_program, 
     else:
         run.program.command = ["sh", "-c", "python train.py"]
         run.program.save()
-    standby.prepare(run.experiments.first() or Experiment(run=run))
+    standby.Preparing()(run.experiments.first() or Experiment(run=run))
     assert standing() == []
 
 

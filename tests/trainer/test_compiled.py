@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import compiled
+from trainer import compiled, folders
 
 
 @pytest.fixture
@@ -86,3 +86,29 @@ def test_a_disk_that_is_full_or_read_only_costs_a_cold_start_and_nothing_else(ma
 
 def test_every_folder_is_in_what_the_training_may_write(tmp_path: Path) -> None:
     assert all(Path(value).parent == tmp_path / "compiled" for value in compiled.environment(tmp_path).values())
+
+
+def test_neither_depth_nor_modes_stand_in_the_way(made: Path, tmp_path: Path) -> None:
+    kept, deep = tmp_path / "kept", made / "compiled"
+    closed = deep / "closed"
+    closed.mkdir()
+    (closed / "file").write_text("closed")
+    (closed / "file").chmod(0)
+    folder = os.open(deep, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=folder)
+        folder, last = os.open("d", os.O_RDONLY, dir_fd=folder), folder
+        os.close(last)
+    os.close(folder)
+    compiled.keep(made, kept)
+    assert not kept.exists()  # too deep to look at, and said so
+    folders.remove(made)
+    assert not made.exists()
+
+
+def test_what_is_kept_has_the_modes_of_ours(made: Path, tmp_path: Path) -> None:
+    (made / "compiled" / "triton").chmod(0o555)
+    (made / "compiled" / "triton" / "cubin").chmod(0o4777)
+    (made / "compiled" / "triton").chmod(0o755)
+    compiled.keep(made, tmp_path / "kept")
+    assert (tmp_path / "kept" / "triton" / "cubin").stat().st_mode & 0o7777 == 0o600

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_it_runs_the_script_as_python_does(tmp_path: Path, standing: Standing, s
     cold = run(job)
     warm = granted(job, standing)
     assert warm == cold[1]
-    assert replace(result_of(job.folder), seconds=0.0) == replace(cold[0], seconds=0.0)
+    assert replace(result_of(job.folder), seconds=0.0, loading_seconds=0.0) == replace(cold[0], seconds=0.0)
 
 
 def test_until_then_none_of_the_programs_code_is_there(tmp_path: Path, standing: Standing) -> None:
@@ -113,6 +114,35 @@ def test_a_file_of_the_program_with_a_loaded_modules_name_is_the_one_that_counts
         (source / "json.py").write_text("WHOSE = 'the program\\'s'")
 
     assert granted(replace(make_job(tmp_path / "1-1", ""), export=export), standing) == "the program's\n"
+
+
+@pytest.mark.parametrize(
+    "line", ['os.environ["THREADS"] = "1"', "os.environ.setdefault('A', 'b')", "from os import putenv", "os.environ |= {}"]
+)
+def test_who_sets_the_environment_is_there_before_what_reads_it(tmp_path: Path, standing: Standing, line: str) -> None:
+    code = f"import os, sys\nprint('this' in sys.modules)\n{line}\nimport this"
+    assert granted(make_job(tmp_path / "1-1", code), standing, "this").count("False\nThe Zen") == 1
+
+
+def test_a_script_in_a_folder_finds_what_lies_beside_it(tmp_path: Path, standing: Standing) -> None:
+    def export(source: Path) -> None:
+        (source / "sub").mkdir()
+        (source / "sub" / "helper.py").write_text("WHO = 'beside'")
+        (source / "sub" / "train.py").write_text("import helper, sys; print(helper.WHO, sys.argv, sys.orig_argv[1:])")
+
+    job = replace(make_job(tmp_path / "1-1", ""), export=export, command=["{python}", "sub/train.py", "-x"])
+    cold = run(job)[1]
+    assert granted(job, standing) == cold and cold.startswith("beside")
+
+
+def test_what_it_had_loaded_before_its_turn_is_known(tmp_path: Path, standing: Standing) -> None:
+    job = make_job(tmp_path / "1-1", "print('ran')")
+    stand_by(job, standing)
+    wait_for(lambda: (job.folder / "out" / "loaded").exists())
+    time.sleep(1)
+    assert launch.grant(job)
+    standing[0].wait(30)
+    assert 0 < result_of(job.folder).loading_seconds < 1
 
 
 def test_its_seconds_begin_with_the_grant(tmp_path: Path, standing: Standing) -> None:
