@@ -23,10 +23,12 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from experiments.loop import alone, devices, training
+from experiments.loop.errors import NotReady
 from experiments.management.processes import redis_command
 from experiments.models import Program
 from experiments.researcher import keys
-from trainer import bubblewrap, channel, launch, presets, sandbox
+from experiments.states import Failure
+from trainer import bubblewrap, channel, gpus, launch, presets, sandbox
 from trainer.box import BUBBLEWRAP, SEATBELT
 from trainer.spec import ExamSpec, read_json, write_json
 
@@ -117,10 +119,14 @@ def _device(torch: Torch | None) -> Check:
     if torch is None:
         return Check("device", COULD_BE_BETTER, words, "torch first: make clean setup")
     if detected not in {"cpu", "mps"} and not torch.cuda:
-        step = "install a torch built for CUDA: see https://pytorch.org/get-started/locally"
-        return Check("device", BROKEN, f"{why}, but torch {torch.version} sees no GPU and would train on the CPU", step)
+        said = _last_line(_run([*_prepare_command(), "--try"], CUDA_VISIBLE_DEVICES=devices.names()[0]))
+        words = _one_line(f"{why}, but {said.removeprefix('prepare: ')}")
+        return Check("device", BROKEN, words, "mend that, then doctor again")
     if detected == "mps" and torch.device != "mps":
         return Check("device", BROKEN, f"{why}, but this torch does not see it (macOS 12.3 or newer?)", "make clean setup")
+    if detected == "cpu" and not settings.DEVICES and gpus.trouble():
+        step = "see `nvidia-smi`; after an update of the driver the machine must restart"
+        return Check("device", BROKEN, words, f"{step}. Without a GPU: AUTORESEARCH_DEVICES=cpu")
     hidden = "" if settings.DEVICES else os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
     if detected == "cpu" and hidden not in {"", "-1"}:
         step = "set it to what nvidia-smi -L lists, or unset it"
@@ -263,6 +269,9 @@ def short_training() -> Iterator[Check]:
     except devices.AllBusy as busy:
         yield Check("training", OK, f"not tried: {busy}", "doctor again when nothing trains")
         return
+    except NotReady as error:
+        yield Check("training", BROKEN, str(error), "mend that, then doctor again")
+        return
     data = launch.Data(Path(settings.DATA_DIR), preset.dataset, preset.vocab_size, preset.seq_len)
     try:
         with alone.scratch() as folder:
@@ -283,9 +292,15 @@ def short_training() -> Iterator[Check]:
 def _trained(ended: alone.Ended, device: str) -> Check:
     where = f"{TRAINING_SECONDS:g} s on {device}, {ended.result.sandbox}"
     if failure := ended.judged.failure:
-        words = _one_line(f"{where}: {failure.reason}: {failure.detail}")
+        said = _last_words(ended.log) if failure.reason == Failure.CRASH else failure.detail
+        words = _one_line(f"{where}: {failure.reason}: {said}")
         return Check("training", BROKEN, words, ".venv/bin/python manage.py train --seconds 2 shows all of it")
     return Check("training", OK, f"{where}: val_bpb {ended.judged.score:.3f}, {', '.join(ended.judged.badges)}")
+
+
+def _last_words(log: str) -> str:
+    """The line that says why it ended: what comes before it is where."""
+    return (log.strip().splitlines() or ["it ended without a word"])[-1]
 
 
 def disk() -> Iterator[Check]:

@@ -42,12 +42,13 @@ class Handle:
 
 class StandInNvml:
     NVML_TEMPERATURE_GPU = 0
+    NVML_ERROR_LIBRARY_NOT_FOUND = 12
 
     class NVMLError(Exception):
-        pass
+        value = 999
 
-    def __init__(self, cards: Iterable[Handle] = (), *, has_driver: bool = True) -> None:
-        self.cards, self.has_driver, self.opened = list(cards), has_driver, 0
+    def __init__(self, cards: Iterable[Handle] = (), *, has_driver: bool = True, trouble: str = "") -> None:
+        self.cards, self.has_driver, self.trouble, self.opened = list(cards), has_driver, trouble, 0
 
     def _told(self, value: Any) -> Any:
         if value is None:
@@ -55,8 +56,12 @@ class StandInNvml:
         return value
 
     def nvmlInit(self) -> None:
+        if self.trouble:
+            raise self.NVMLError(self.trouble)
         if not self.has_driver:
-            raise self.NVMLError("Driver Not Loaded")
+            error = self.NVMLError("NVML Shared Library Not Found")
+            error.value = self.NVML_ERROR_LIBRARY_NOT_FOUND
+            raise error
         self.opened += 1
 
     def nvmlShutdown(self) -> None:

@@ -98,6 +98,11 @@ def is_gpu(device: str) -> bool:
     return device not in {"cpu", "mps"}
 
 
+def called(device: str) -> str:
+    """Its name, for a person."""
+    return f"GPU {device}" if is_gpu(device) else device
+
+
 def usable() -> tuple[Gpu, ...]:
     """Those that this process may use, in the order in which they were given to it; none without a driver.
 
@@ -130,6 +135,22 @@ def installed() -> tuple[Gpu, ...]:
 def find(name: str) -> Gpu | None:
     """The GPU that is called so."""
     return next((replace(gpu, id=name) for gpu in installed() if gpu.is_called(name)), None)
+
+
+def is_missing(name: str) -> bool:
+    """Whether NVML answers and does not know it, or no longer. Without NVML nobody can say."""
+    with _nvml() as is_there:
+        return is_there and find(name) is None
+
+
+def trouble() -> str:
+    """Why NVIDIA's driver does not answer, though it is installed; "" where it does, or there is none."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return "" if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND else str(error)
+    _ask(pynvml.nvmlShutdown)
+    return ""
 
 
 def users(name: str) -> list[User]:

@@ -112,7 +112,7 @@ def detect(given: Sequence[str] = ()) -> tuple[str, str]:
     if device == "mps":
         return "mps", "Apple silicon"
     if device == "cpu":
-        return "cpu", "no GPU is used" if given or gpus.installed() else "no GPU was found"
+        return "cpu", "no GPU is used" if given or gpus.installed() else _none_found()
     gpu = gpus.find(device)
     if gpu is None:
         return "gpu-8gb", f"GPU {device}, which its driver does not know"
@@ -121,6 +121,11 @@ def detect(given: Sequence[str] = ()) -> tuple[str, str]:
     memory = gpu.memory_bytes / GIB
     name = next((name for least, name in BY_MEMORY if memory >= least), "gpu-8gb")
     return name, f"{gpu.name} with {memory:.0f} GB"
+
+
+def _none_found() -> str:
+    trouble = gpus.trouble()
+    return f"no GPU was found, and NVIDIA's driver does not answer ({trouble})" if trouble else "no GPU was found"
 
 
 def of_machine(name: str, given: Sequence[str] = ()) -> Preset:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
+from experiments.loop.errors import NotReady
 from trainer import gpus
 from trainer.preflight import Card
 from trainer.spec import is_locked
@@ -31,6 +32,12 @@ class AllBusy(Exception):
 @functools.cache
 def names() -> tuple[str, ...]:
     return gpus.devices(settings.DEVICES)
+
+
+def trouble() -> str:
+    """Words behind the names, where a GPU may be missing among them."""
+    why = "" if settings.DEVICES or any(map(gpus.is_gpu, names())) else gpus.trouble()
+    return f": NVIDIA's driver does not answer ({why}), see `python manage.py doctor`" if why else ""
 
 
 @functools.cache
@@ -71,14 +78,22 @@ def choosing() -> Iterator[None]:
 
 
 def free(in_use: Collection[str]) -> str:
-    """A device that is not in use, that no shim holds and on which nobody else computes. Raises AllBusy."""
-    held = [name for name in names() if name in in_use or is_locked(lock_path(name))]
-    words = [f"another training holds {_called(name)}" for name in held]
-    for name in (name for name in names() if name not in held):
+    """A device that is not in use, that no shim holds and on which nobody else computes.
+
+    Raises AllBusy, or NotReady where not one is there any more.
+    """
+    missing = [name for name in names() if gpus.is_gpu(name) and gpus.is_missing(name)]
+    there = [name for name in names() if name not in missing]
+    if not there:
+        raise NotReady("device", f"{are_missing(missing)}.")
+    held = [name for name in there if name in in_use or is_locked(lock_path(name))]
+    words = [f"another training holds {gpus.called(name)}" for name in held]
+    for name in (name for name in there if name not in held):
         others = [] if settings.SHARE_GPUS or not gpus.is_gpu(name) else gpus.users(name)
         if not others:
             return name
-        words.append(f"{_called(name)} is used by {', '.join(map(str, others))}")
+        words.append(f"{gpus.called(name)} is used by {', '.join(map(str, others))}")
+    words += [are_missing(missing)] if missing else []
     raise AllBusy("; ".join(words), ours=bool(held))
 
 
@@ -95,5 +110,10 @@ def wait(in_use: Callable[[], Collection[str]]) -> None:
         time.sleep(0.1)
 
 
-def _called(name: str) -> str:
-    return f"GPU {name}" if gpus.is_gpu(name) else name
+def are_missing(names: Collection[str]) -> str:
+    """In words, with the next step."""
+    are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+    return (
+        f"{', '.join(map(gpus.called, names))} {are} not there: NVIDIA's driver does not list {them}. See `nvidia-smi`; a "
+        "card that was lost comes back when the machine restarts. AUTORESEARCH_DEVICES can name another"
+    )

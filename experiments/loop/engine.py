@@ -24,6 +24,7 @@ from experiments.loop import (
     caches,
     chain,
     devices,
+    gpu_trouble,
     judging,
     outage,
     standby,
@@ -205,6 +206,7 @@ def train(experiment_id: int, began: Callable[[int], None] | None = None) -> boo
 def _begin(experiment: Experiment) -> bool:
     """Lay out the workspace and start the shim; False when the edit no longer fits the best, or the run was paused."""
     best, ready = experiment.run.best, True
+    gpu_trouble.check_kind(experiment)
     with heartbeat(experiment) as lease:
         training.end_orphans()
         moved = best is not None and experiment.parent_id != best.pk and experiment.kind != Kind.REPEAT
@@ -317,6 +319,10 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
         budget_seconds=program.budget_seconds, deadline_seconds=program.deadline_seconds,
         startup_seconds=experiment.run.startup_seconds,
     )
+    if judged.failure and (trouble := gpu_trouble.found(experiment, judged.failure.reason, outcome.log)):
+        training.remove(experiment)
+        gpu_trouble.count(experiment, trouble)
+        return
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:

@@ -15,7 +15,7 @@ class NotReady(Exception):
     """The machine cannot train yet, and no idea is to blame: the run pauses for `cause`, and the row waits in its place."""
 
     def __init__(self, cause: str, words: str) -> None:
-        self.cause = cause  # "data" or "sandbox"
+        self.cause = cause  # "data", "sandbox" or "device"
         super().__init__(words)
 
 

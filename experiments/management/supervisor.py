@@ -107,7 +107,7 @@ class Supervisor:
         self._await("think", lambda: self.health().get("workers", {}).get("think", 0) > 0)
         self.say("think   ready   proposals and decisions")
         self._await("gpu", lambda: self.health().get("workers", {}).get("gpu", 0) > 0)
-        self.say(f"gpu     ready   trains on {', '.join(devices.names())}")
+        self.say(f"gpu     ready   trains on {', '.join(devices.names())}{devices.trouble()}")
 
     @property
     def url(self) -> str:

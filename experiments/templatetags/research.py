@@ -40,6 +40,7 @@ REASONS = {
     "researcher": "the researcher does not answer", "circuit_breaker": "too many failures in a row",
     "branch_moved": "the branch was moved from outside", "disk_full": "the disk is full",
     "data": "the data cannot be prepared", "sandbox": "there is no sandbox",
+    "device": "the GPU cannot be used",
 }  # fmt: skip
 PAGES = (("Home", "home"), ("Compare", "compare"), ("Machines", "machines"), ("Audit", "audit"))
 STEPS = ("proposed", "review", "training", "scored", "verdict")

@@ -25,7 +25,7 @@ from experiments.templatetags.texts import line
 from experiments.tiles import tiles
 
 _ASKS = {State.REVIEWING, State.CONFIRMING}
-_MENDABLE = {"data", "sandbox", "disk_full", "baseline_failed"}  # of this machine: what a run waits for after a pause
+_MENDABLE = {"data", "sandbox", "device", "disk_full", "baseline_failed"}  # of this machine: what a paused run waits for
 _FINISHED_FIRST = {State.TRAINING, State.EVALUATING}  # before a pause takes hold
 
 

@@ -18,7 +18,8 @@ from django.core.management import call_command
 from experiments import doctor
 from experiments.loop import devices
 from tests.factories import make_program
-from trainer import launch, presets
+from tests.standin_nvml import Handle, StandInNvml
+from trainer import gpus, launch, presets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,8 +187,33 @@ def test_fetched_kernels_count_when_a_training_may_read_them(monkeypatch, settin
 def test_a_gpu_that_torch_does_not_see_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "detect", lambda _given=(): ("h100", "NVIDIA H100 with 80 GB"))
     torch = doctor.Torch("2.13.0+cpu", "cpu", cuda=False, hopper=False, triton=False, kernels=False)
+    monkeypatch.setattr(devices, "names", lambda: ("0",))
     check = doctor._device(torch)
-    assert check.mark == doctor.BROKEN and "80 GB" in check.words and "pytorch.org" in check.next_step
+    assert check.mark == doctor.BROKEN and check.words.startswith("NVIDIA H100 with 80 GB, but torch ")
+    assert "cannot use the GPU 0: Torch not compiled with CUDA enabled. Install a torch built for this GPU" in check.words
+
+
+def test_a_driver_that_does_not_answer_is_no_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch, settings) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(gpus, "pynvml", StandInNvml(trouble="RM has detected an NVML/RM version mismatch."))
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    settings.DEVICES = []
+    torch = doctor.Torch("2.13.0", "cpu", cuda=False, hopper=False, triton=False, kernels=False)
+    check = doctor._device(torch)
+    assert check.mark == doctor.BROKEN and "(RM has detected an NVML/RM version mismatch.)" in check.words
+    assert "the machine must restart" in check.next_step
+    settings.DEVICES = ["cpu"]
+    assert doctor._device(torch).mark == doctor.OK
+
+
+def test_a_training_that_fails_on_its_gpu_says_why_in_one_line(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox, the shim and torch are real; the card is not there."""
+    monkeypatch.setattr(devices, "names", lambda: ("0",))
+    (check,) = doctor.short_training()
+    assert check.mark == doctor.BROKEN and "on 0, " in check.words
+    assert check.words.endswith("Install a torch built for this GPU: https://pytorch.org/get-started/locally")
+    monkeypatch.setattr(gpus, "pynvml", StandInNvml([Handle("GPU-one", is_gone=True)]))
+    (check,) = doctor.short_training()
+    assert check.mark == doctor.BROKEN and check.words.startswith("GPU 0 is not there")
 
 
 def test_servers_that_are_away_are_broken_lines_without_a_password_or_traceback(prepared: Path) -> None:

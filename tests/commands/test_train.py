@@ -87,6 +87,12 @@ def test_a_training_shows_its_steps_and_the_judges_score() -> None:
     assert not list((VAR / "train").iterdir())
 
 
+def test_a_budget_shorter_than_one_start_still_gives_a_score(here: Run, prepared: Prepared) -> None:
+    wish = ("--preset", "cpu", "--dataset", prepared.data.dataset, "--seconds", "0.1")
+    code, output = here(*wish)
+    assert code == 0 and "0.1 s on cpu" in output and "verified: by the judge" in output, output
+
+
 def test_so_many_tokens_give_the_same_score_twice(here: Run, prepared: Prepared) -> None:
     """On a little text: most of such a training would be the exam."""
     scores = set()
@@ -125,7 +131,9 @@ def test_a_failure_shows_the_end_of_the_log_and_the_reason(
         (("--file", "/nowhere/none.py"), "none.py cannot be read"),
         (("--dataset", "nothing"), "there is no data set 'nothing'"),
         (("--vocab", "100"), "at least 260"),
-        (("--seconds", "0"), "not above 0"),
+        (("--seconds", "0"), "not at least 0.1"),
+        (("--seconds", "nan"), "not at least 0.1"),
+        (("--tokens", "0"), "not above 0"),
         (("--preset", "gpu-1tb"), "invalid choice"),
     ],
 )

@@ -77,6 +77,19 @@ def test_what_was_loaded_before_its_turn_is_no_start_up_of_its_own(after: float,
     assert (Badge.OVERTIME in judged.badges) is late
 
 
+@pytest.mark.parametrize(
+    ("budget", "startup", "after", "late"),
+    [
+        (1, 1.8, 5.6, False), (1, 1.8, 5.8, True), (0.5, 38.0, 59.0, False),  # a start takes longer once than another time
+        (300, 38.0, 370.0, False), (300, 38.0, 370.1, True),  # where it is the smaller part, nothing is given away
+    ],
+)  # fmt: skip
+def test_a_budget_shorter_than_the_start_is_not_overtime_by_the_start(
+    budget: float, startup: float, after: float, late: bool
+) -> None:
+    assert is_overtime(after, budget, startup) is late
+
+
 def test_overtime_keeps_the_score_and_wears_the_badge() -> None:
     judged = of(report=GOOD, exam_after_seconds=40.0)
     assert judged.score is not None and Badge.OVERTIME in judged.badges

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -226,8 +227,15 @@ def test_a_gpu_that_was_given_but_is_not_seen_is_no_silent_cpu(prepare: ModuleTy
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(SystemExit, match=r"the GPU 0 was given, but torch .* sees none"):
+    with pytest.raises(SystemExit, match=r"^prepare: torch .* cannot use the GPU 0: .*\. Install a torch built for this"):
         prepare.pick_device()
+    for said, told in (  # torch's own words
+        ("The NVIDIA driver on your system is too old (found version 11040). Please update", r"11040\)\. Update the driver"),
+        ("Unexpected error from cudaGetDeviceCount(). Did?\nError 802: system not yet initialized", "initialized. Does"),
+    ):
+        monkeypatch.setattr(torch.cuda, "init", MagicMock(side_effect=RuntimeError(said)))
+        with pytest.raises(SystemExit, match=told):
+            prepare.pick_device()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert prepare.pick_device() in ("cpu", "mps")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from experiments import loading
@@ -65,6 +69,55 @@ def test_it_says_how_far_it_is_and_goes_on_where_it_was_given_up(hub: Hub, data:
     with pytest.raises(Enough):
         launch.prepare(data, until(lambda: part(data) > kept))
     assert hub.asked == ["", f"bytes={kept}-"]
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A small TinyStories, as it lies on the hub: what does not get smaller, so that it comes in many pieces."""
+    path, generator = tmp_path_factory.mktemp("stories") / "x.parquet", random.Random(1)
+    texts = [f"# story {number}\n{generator.randbytes(60).hex()}\n" for number in range(23_000)]
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), path, compression="none", row_group_size=1000)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["download", "tokens"])
+def test_what_kill_9_left_is_gone_on_with_and_never_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stories: bytes, stage: str
+) -> None:
+    """A real prepare.py, killed in the middle of the shard, or of its tokens."""
+    data = Data(tmp_path, "tinystories", 300, 64)
+    with Hub(0.05, stories) as hub:
+        monkeypatch.setenv("AUTORESEARCH_MIRROR", hub.url)
+        env = {**launch._environment(data), "AUTORESEARCH_PROGRESS": str(data.progress)}
+        process = subprocess.Popen(launch._prepare_command(), env=env, stdout=subprocess.DEVNULL)
+        try:
+            _wait_for(lambda: bool(part(data)) if stage == "download" else _stage(data) == stage)
+        finally:
+            process.kill()
+            process.wait()
+        kept, folder = part(data), launch.where(data)
+        assert not folder.exists()  # what a training reads
+        assert bool(kept) == (stage == "download") and bool(list(tmp_path.glob("preparing-*-*/"))) == (stage == "tokens")
+        hub.pause = 0.0
+        assert launch.prepare(data) == folder
+    asked = ["", f"bytes={kept}-"] if stage == "download" else [""]
+    assert hub.asked == asked, "the whole file is asked for again"
+    meta = read_json(folder / "meta.json") or {}
+    whole = [text.as_py() for text in pyarrow.parquet.read_table(pyarrow.BufferReader(stories))["text"]]
+    assert meta["train_bytes"] == sum(map(len, whole[20_000:]))
+    assert sum(shard.stat().st_size for shard in (folder / "train").iterdir()) == 2 * meta["train_tokens"]
+    assert not list(tmp_path.glob("preparing-*-*/"))
+
+
+def _stage(data: Data) -> str:
+    return (read_json(data.progress) or {}).get("stage", "")
+
+
+def _wait_for(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < until, "did not happen"
+        time.sleep(0.005)
 
 
 def test_a_server_that_stalls_keeps_nobody_waiting(hub: Hub, data: Data) -> None:

@@ -2,6 +2,7 @@
 
     python prepare.py            # prepares the data set once; later calls return at once
     python prepare.py --check    # only says what is there; --where: only the folder
+    python prepare.py --try      # only multiplies on the device that a training would take
 
 AUTORESEARCH_DATASET names the data set: stdlib (default: Python's own sources, offline), torch (its sources, offline),
 tinystories, climbmix, or folder:PATH. Prepared data lie in AUTORESEARCH_CACHE_DIR (default ~/.cache/autoresearch): see
@@ -15,6 +16,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import signal
 import sys
 import tempfile
@@ -136,8 +138,10 @@ def make(texts) -> None:
     """Tokenizer and tokens of a corpus.Texts, first in a scratch folder, then in one move in DATA_DIR."""
     from download import tell
 
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=CACHE_DIR, prefix="preparing-") as scratch:
+    started, prefix = time.perf_counter(), f"preparing-{DATA_DIR.name}-"
+    for left in CACHE_DIR.glob(f"{prefix}*"):  # by one that was killed: we hold the lock
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=CACHE_DIR, prefix=prefix) as scratch:
         made = Path(scratch) / "data"
         (made / "held_out").mkdir(parents=True)
         tell("tokenizer")
@@ -314,18 +318,46 @@ def get_token_bytes(device: str = "cpu"):
 
 
 def pick_device() -> str:
-    """cuda, mps or cpu. A GPU that was given but cannot be seen ends the process: silently slow is worse."""
+    """cuda, mps or cpu. A GPU that was given but cannot be used ends the process: silently slow is worse."""
     import torch
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if torch.cuda.is_available():
         return "cuda"
     if given and given != "-1":
-        raise SystemExit(
-            f"prepare: the GPU {given} was given, but torch {torch.__version__} sees none. Does `nvidia-smi` work, and was "
-            "this torch built for CUDA? Without a GPU, unset CUDA_VISIBLE_DEVICES."
-        )
+        raise SystemExit(f"prepare: torch {torch.__version__} cannot use the GPU {given}: {why_no_gpu()}")
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def why_no_gpu() -> str:
+    """What torch says of it, and what to do, in one line."""
+    import torch
+
+    try:
+        torch.cuda.init()
+        said = "it sees none."
+    except (RuntimeError, AssertionError) as error:
+        said = " ".join(str(error).split()).partition(" Please ")[0][:300].rstrip(".") + "."
+    if "too old" in said or "insufficient" in said:
+        return f"{said} Update the driver, or install a torch built for it: https://pytorch.org/get-started/locally"
+    if "not compiled" in said:
+        return f"{said} Install a torch built for this GPU: https://pytorch.org/get-started/locally"
+    return f"{said} Does `nvidia-smi` (`rocm-smi`) show it?"
+
+
+def try_device() -> None:
+    """Ends the process with the reason where the device cannot multiply."""
+    import torch
+
+    device = pick_device()
+    try:
+        ones = torch.ones(64, 64, device=device)
+        total = float((ones @ ones).sum())
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise SystemExit(f"prepare: torch {torch.__version__} cannot use this {device}: {said}") from None
+    if total != 64**3:
+        raise SystemExit(f"prepare: this {device} multiplies wrongly: {total:g} instead of {64**3}.")
 
 
 def load_tokens(split: str) -> list:
@@ -488,6 +520,8 @@ if __name__ == "__main__":
         sys.exit(not check())
     if sys.argv[1:] == ["--where"]:
         print(DATA_DIR)
+    elif sys.argv[1:] == ["--try"]:
+        try_device()
     elif sys.argv[1:]:
         raise SystemExit(__doc__)
     else:

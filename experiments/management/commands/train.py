@@ -9,6 +9,7 @@ Its scratch workspace lies under VAR_DIR/train and goes when it ends. Exit code 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -21,11 +22,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from experiments.loop import alone, devices
+from experiments.loop.errors import NotReady
 from experiments.management.progress import Progress
 from experiments.models.text import Text
 from trainer import launch, presets
 
 LOOK_SECONDS = 0.1
+LEAST_SECONDS = 0.1  # of training
 SHOWN_CHARACTERS = 1500  # of the log's end
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 
@@ -37,13 +40,21 @@ def positive(text: str) -> int:
     return value
 
 
+def seconds(text: str) -> float:
+    """As prepare.py takes a budget."""
+    value = float(text)
+    if not LEAST_SECONDS <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not at least {LEAST_SECONDS:g}")
+    return value
+
+
 class Command(BaseCommand):
     help = __doc__ or ""
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--preset", choices=presets.PRESETS, help="default: by detection")
-        parser.add_argument("--seconds", type=positive, help="of training; default: the preset's")
+        parser.add_argument("--seconds", type=seconds, help="of training; default: the preset's")
         parser.add_argument("--tokens", type=positive, help="train on so many tokens instead: no noise of the clock")
         parser.add_argument("--seed", type=int, default=42)
         parser.add_argument("--file", type=Path, help="a train.py of your own; default: the preset's")
@@ -61,7 +72,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self._say("\nStopped, with everything that it had started.")
             code = INTERRUPTED
-        except launch.LaunchError as error:
+        except (launch.LaunchError, NotReady) as error:
             raise CommandError(str(error)) from error
         sys.exit(code)
 
@@ -79,7 +90,7 @@ class Command(BaseCommand):
         dataset, vocab = options["dataset"] or preset.dataset, options["vocab"] or preset.vocab_size
         data = launch.Data(Path(settings.DATA_DIR), dataset, vocab, preset.seq_len)
         seconds, tokens, device = options["seconds"] or preset.budget_seconds, options["tokens"], self._device()
-        size = f"{tokens:,} tokens" if tokens else f"{seconds} s"
+        size = f"{tokens:,} tokens" if tokens else f"{seconds:g} s"
         source = _read(options["file"]) if options["file"] else None
         self._say(f"Preset {preset.name}, {dataset}, vocabulary {vocab}, {size} on {device}, seed {options['seed']}.")
         _prepare_in_sight(data)
