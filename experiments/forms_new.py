@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from experiments.forms_program import SettingsForm
 from experiments.models import Program
 from experiments.states import Mode
 from trainer import presets
+from trainer.agent import joined
 
 FOLDER = "folder"
+LOADED = ("climbmix", "tinystories")  # data sets that are downloaded
 DATA = [
     ("", "The preset's own"),
     ("stdlib", "Python's own sources: on this machine, nothing to download"),
@@ -49,6 +52,10 @@ class NewProgramForm(AgentFields, SettingsForm):
         help_text="Can be switched on the run's page at any time.",
     )
 
+    instead_of = forms.ModelChoiceField(  # its brief comes along, and its runs make room
+        Program.objects.all(), required=False, widget=forms.HiddenInput
+    )
+
     class Meta(SettingsForm.Meta):
         fields = ["name", "researcher", "model", "api_base", *forms_agent.FIELDS]
 
@@ -61,7 +68,7 @@ class NewProgramForm(AgentFields, SettingsForm):
         assert isinstance(preset, forms.ChoiceField)
         preset.choices = [(name, name) for name in presets.PRESETS]
         preset.initial = self.found
-        self.fields["name"].initial = free_name()
+        self.fields["name"].initial = free_name("small-gpt")
         self.fields["name"].error_messages["required"] = "Give the program a name, for example tiny-gpt."
 
     @property
@@ -124,7 +131,39 @@ class ModelForm(SettingsForm):
         return (price_in, price_out) if price_in is not None and price_out is not None else None
 
 
-def free_name() -> str:
-    """small-gpt, or small-gpt-2 and so on where that is taken."""
-    taken = set(Program.objects.filter(name__startswith="small-gpt").values_list("name", flat=True))
-    return next(name for n in range(1, len(taken) + 2) if (name := f"small-gpt-{n}" if n > 1 else "small-gpt") not in taken)
+def free_name(wanted: str) -> str:
+    """`wanted`, or wanted-2 and so on where that is taken."""
+    taken = set(Program.objects.filter(name__startswith=wanted).values_list("name", flat=True))
+    return next(name for n in range(1, len(taken) + 2) if (name := f"{wanted}-{n}" if n > 1 else wanted) not in taken)
+
+
+@dataclass(frozen=True)
+class OtherData:
+    """A data set that is prepared on this machine, and on which a program could train with its whole preset."""
+
+    dataset: str
+    preset: presets.Preset
+    there: Program | None  # which does so already
+    form: NewProgramForm  # filled in, to be sent by one button
+
+
+def other_data(program: Program) -> list[OtherData]:
+    """What else a program could train on at once: scores of another text are another program's."""
+    preset = presets.PRESETS.get(program.preset)
+    if preset is None or not program.has_exam:
+        return []
+    folder = Path(settings.DATA_DIR)
+    prepared = [name for name in LOADED if any(folder.glob(f"{name}-vocab{preset.vocab_size}-v*/meta.json"))]
+    return [_other(program, preset, name) for name in prepared if name != program.dataset]
+
+
+def _other(program: Program, preset: presets.Preset, dataset: str) -> OtherData:
+    last = program.runs.order_by("-pk").first()
+    same = {name: getattr(program, name) for name in ("preset", "researcher", "model", "api_base", *forms_agent.FIELDS)}
+    initial = {
+        **same, "agent_command": joined(program.agent_command), "name": free_name(f"{program.name[:60]}-{dataset}"),
+        "texts": dataset, "start": True, "instead_of": program.pk,
+        "approve": last is not None and Mode(last.mode).reviews_diffs,
+    }  # fmt: skip
+    there = Program.objects.filter(preset=program.preset, dataset=dataset).order_by("pk").first()
+    return OtherData(dataset, preset, there, NewProgramForm(initial=initial, auto_id=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from celery import shared_task
@@ -126,9 +127,12 @@ def read_files(program: Program, commit: str, paths: Iterable[str]) -> dict[str,
     return workspace.read(commit, paths) if known else {}
 
 
-def start_run(program: Program, tag: str, **options: Any) -> Run:
-    """Start a run from the program's base commit. Raises StateError when the tag is taken."""
-    run = actions.start_run(program, tag, **options)
+def start_run(program: Program, tag: str, *, instead_of: Program | None = None, **options: Any) -> Run:
+    """Start a run from the program's base commit, or in the place of another program's. Raises StateError when the tag is
+    taken.
+    """
+    start = partial(actions.start_instead, instead_of) if instead_of else actions.start_run
+    run = start(program, tag, **options)
     wake(run.pk)
     return run
 

@@ -14,7 +14,7 @@ from experiments.loop import chain
 from experiments.loop.errors import MergeConflict
 from experiments.loop.workspace import Workspace
 from experiments.models import BriefVersion, Experiment, Program, Run
-from experiments.states import Kind, Mode, State, StateError
+from experiments.states import Kind, Mode, RunState, State, StateError
 from trainer import launch, presets
 
 _UNFINISHED = (State.READY, State.TRAINING, State.EVALUATING, State.CONFIRMING)
@@ -69,6 +69,15 @@ def start_run(
         raise StateError(f"There is already a run {tag!r} of {program}. Choose another tag.") from None
     chain.sync_branch(run)
     return run
+
+
+def start_instead(old: Program, program: Program, tag: str, *, by: str, **options: Any) -> Run:
+    """Start a run of a new program with the brief of an old one, whose runs pause after what they train now."""
+    with transaction.atomic():
+        program.save_brief(old.brief.text, by=by, based_on=program.brief.number)
+        for active in old.runs.filter(state=RunState.ACTIVE):
+            active.pause(by=by, now=False, why=f"{program} trains in its place. Resume to go on beside it.")
+        return start_run(program, tag, by=by, **options)
 
 
 def revert(experiment: Experiment, *, by: str) -> Experiment:

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 
 from experiments import inbox
 from experiments.cards import program_cards
+from experiments.forms_new import other_data
 from experiments.templatetags.research import need_pill
 
 PARTS = {"needs", "programs"}
@@ -30,4 +31,5 @@ def home(request: HttpRequest) -> HttpResponse:
     if part != "needs":
         cards = context["programs"] = program_cards()
         context["demo_alone"] = len(cards) == 1 and [item.run.tag for item in cards[0].runs] == ["demo"]
+        context["other_data"] = other_data(cards[0].program) if context["demo_alone"] else []
     return render(request, f"home/{part}.html" if part else "home.html", context)

@@ -30,8 +30,10 @@ def _create(request: HttpRequest, form: NewProgramForm) -> HttpResponse:
     if options is None:
         messages.success(request, f"{program} is there. Read its program.md, then start a run.")
         return redirect("program", program.pk)
-    run = tasks.start_run(program, free_tag(program, timezone.localdate()), by=by(request), **options)
-    messages.success(request, f"{run} has started with the baseline.")
+    tag, old = free_tag(program, timezone.localdate()), form.cleaned_data["instead_of"]
+    run = tasks.start_run(program, tag, by=by(request), instead_of=old, **options)
+    room = f" {old} makes room: its runs pause after what they train now." if old else ""
+    messages.success(request, f"{run} has started with the baseline.{room}")
     return redirect("run", run.pk)
 
 

@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.views.decorators.http import require_GET, require_POST
 
 from experiments import diffs, forms_stale, markup, tasks
+from experiments.forms_new import other_data
 from experiments.forms_program import MAX_BRIEF, BriefForm, StartRunForm
 from experiments.forms_recipe import RecipeForm, ResearcherForm
 from experiments.models import BriefConflict, BriefVersion, Program, Run
@@ -44,6 +45,7 @@ def _context(program: Program, **changed: Any) -> dict[str, Any]:
         "start_form": StartRunForm(program),
         "versions": _versions(program),
         "runs": _runs(program),
+        "other_data": other_data(program),
         **changed,
     }
 

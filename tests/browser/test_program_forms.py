@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -85,6 +86,28 @@ def test_a_run_is_started_and_its_tag_is_taken_then(here: Installation, program:
     card.get_by_label("Tag").fill("first")
     card.get_by_role("button", name="Start").click()
     expect(card).to_contain_text("This program already has a run first.")
+
+
+def test_one_click_goes_over_to_data_that_are_there(here: Installation, program: int, opened: Page):
+    """Files of the right names: the training that it starts fails at once, without a network."""
+    expect(opened.locator("#data")).to_have_count(0)
+    folder = here.var / "data" / "climbmix-vocab512-v3"
+    (folder / "held_out").mkdir(parents=True)
+    (folder / "train").mkdir()
+    for name in ("tokenizer.json", "held_out/val.bin", "held_out/secret.bin"):
+        (folder / name).touch()
+    (folder / "meta.json").write_text('{"dataset": "climbmix", "validation_tokens": 100000}')
+    try:
+        opened.reload()
+        opened.locator("#data").get_by_role("button", name="Train on climbmix").click()
+        expect(opened).to_have_url(re.compile(r"/runs/\d+/$"))
+        expect(opened.locator(".messages")).to_contain_text("makes room: its runs pause after what they train now.")
+        pk = opened.url.rstrip("/").rpartition("/")[2]
+        here.python(f"from experiments.models import Run; Run.objects.get(pk={pk}).stop(by='test')")
+        opened.goto(f"{here.url}/programs/{program}/")
+        expect(opened.locator("#data")).to_contain_text("trains on climbmix.")
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_versions_are_compared_and_an_old_one_comes_back(opened: Page):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
+import re
 import subprocess
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -13,13 +15,14 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from experiments import model_check
+from experiments.loop import actions
 from experiments.loop.workspace import Workspace
 from experiments.management.commands.try_model import why_not
 from experiments.models import Program, Run
 from experiments.researcher.base import ResearcherAway, ResearcherError
 from experiments.researcher.litellm_lazily import import_litellm
 from experiments.researcher.llm_errors import OR_THE_SWEEP, detail_of, explain
-from experiments.states import Mode
+from experiments.states import Mode, RunState
 from tests.standin_llm import StandIn
 from trainer import presets
 
@@ -152,3 +155,63 @@ def test_what_litellm_puts_before_an_error_is_left_out():
     text = "litellm.NotFoundError: NotFoundError: OpenAIException - The model does not exist.\nmore"
     assert detail_of(ValueError(text)) == "The model does not exist"
     assert detail_of(ValueError("litellm.APIError: ")) == "litellm.APIError:"
+
+
+# One click to the data that are there
+
+
+@pytest.fixture
+def demo(settings, tmp_path):
+    """The first program of a machine with a card of 24 GB, on the offline text, and its run."""
+    settings.DATA_DIR, settings.REPOS_DIR = tmp_path / "data", tmp_path / "repos"
+    program = actions.create_program("small-gpt", preset="gpu-24gb", offline=True, researcher="litellm", model="openai/x")
+    program.save_brief("# Aim\n\nMine.\n", by="ada", based_on=1)
+    return actions.start_run(program, "demo", by="first start", mode=Mode.APPROVE_DIFFS)
+
+
+def prepare_folder(settings, name: str) -> None:
+    (settings.DATA_DIR / name).mkdir(parents=True)
+    (settings.DATA_DIR / name / "meta.json").write_text("{}")
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    form = page[page.index('<form method="post" action="/new/"') :].partition("</form>")[0]
+    return {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)"(?: value="([^"]*)")?', form)}
+
+
+def test_without_such_data_nothing_is_offered(signed_in, demo, settings):
+    prepare_folder(settings, "climbmix-vocab512-v3")  # of another preset: its tokens are of no use
+    (settings.DATA_DIR / "climbmix-vocab8192-v3").mkdir()  # not finished
+    for page in (f"/programs/{demo.program_id}/", "/"):
+        assert "Train on" not in signed_in.get(page).content.decode()
+
+
+@pytest.mark.parametrize("where", ["/programs/{}/", "/"])
+def test_one_click_trains_the_whole_preset_on_the_data_that_are_there(signed_in, demo, settings, where):
+    prepare_folder(settings, "climbmix-vocab8192-v3")
+    shown = signed_in.get(where.format(demo.program_id)).content.decode()
+    assert "Train on climbmix" in shown and "Train on tinystories" not in shown
+    answer = signed_in.post(URL, hidden_fields(shown))
+    made, preset = Program.objects.get(name="small-gpt-climbmix"), presets.PRESETS["gpu-24gb"]
+    run = made.runs.get()
+    assert answer.url == f"/runs/{run.pk}/" and (run.state, run.mode) == (RunState.ACTIVE, Mode.APPROVE_DIFFS)
+    asked = (made.dataset, made.vocab_size, made.seq_len, made.budget_seconds, made.researcher, made.model)
+    assert asked == ("climbmix", preset.vocab_size, preset.seq_len, preset.budget_seconds, "litellm", "openai/x")
+    assert made.brief.text == "# Aim\n\nMine.\n" and made.brief.author == "owner"
+    demo.refresh_from_db()
+    assert (demo.state, demo.reason, demo.program.dataset) == (RunState.PAUSED, "by_hand", "stdlib")
+    audit = signed_in.get("/audit/").content.decode()
+    assert audit.count("owner") >= 3 and "small-gpt-climbmix trains in its place" in audit
+    again = signed_in.get(f"/programs/{demo.program_id}/").content.decode()
+    assert "Train on climbmix" not in again and f'href="/programs/{made.pk}/"' in again
+
+
+def test_who_pauses_can_be_resumed_and_a_second_click_makes_no_second_run_of_a_name(signed_in, demo, settings):
+    prepare_folder(settings, "climbmix-vocab8192-v3")
+    fields = hidden_fields(signed_in.get(f"/programs/{demo.program_id}/").content.decode())
+    assert signed_in.post(URL, fields).status_code == 302
+    again = signed_in.post(URL, fields)
+    assert again.status_code == 422 and "already a program small-gpt-climbmix" in again.content.decode()
+    signed_in.post(f"/runs/{demo.pk}/resume/")
+    demo.refresh_from_db()
+    assert demo.state == RunState.ACTIVE and Run.objects.count() == 2
