@@ -49,7 +49,7 @@ class Activity:
 
 def activity(run: Run) -> Activity:
     light = run.experiments.defer("prompt", "edits", "memo")
-    live = sorted(light.filter(state__in=_ORDER), key=lambda e: (_ORDER.index(State(e.state)), e.number))
+    live = sorted(light.filter(state__in=_ORDER), key=_place)
     on_device = [one for one in live if one.state in ON_DEVICE and not one.is_repeated_first]
     best = run.best
     items = [Item(one, _waits_for(run, one, on_device), _loading(run, one), _aside(one, best)) for one in live]
@@ -63,6 +63,11 @@ def activity(run: Run) -> Activity:
         idle="" if items else _idle(run),
         plan=planning.plan_for(run) if _plans(run) else None,
     )
+
+
+def _place(experiment: Experiment) -> tuple[bool, int, int]:
+    """What only waits for another training comes last."""
+    return experiment.is_repeated_first, _ORDER.index(State(experiment.state)), experiment.number
 
 
 def _loading(run: Run, experiment: Experiment) -> Loading | None:

@@ -73,9 +73,10 @@ class NewProgramForm(AgentFields, SettingsForm):
 
     @property
     def preset_choices(self) -> list[tuple[presets.Preset, bool, bool]]:
-        """Each preset, whether it is chosen, and whether it was picked for this machine."""
+        """Each preset, whether it is chosen, and whether it was picked for this machine: that one first."""
         chosen = self["preset"].value()
-        return [(preset, name == chosen, name == self.found) for name, preset in presets.PRESETS.items()]
+        names = sorted(presets.PRESETS, key=lambda name: name != self.found)  # the others stay in their order
+        return [(presets.PRESETS[name], name == chosen, name == self.found) for name in names]
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"]).strip()

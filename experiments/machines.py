@@ -87,12 +87,14 @@ class Held:
 # This machine
 
 
-def loads(rows: list[Held]) -> list[tuple[gpus.Load, Held | None]]:
-    """What each of its GPUs does, and what of ours trains there."""
+def loads(rows: list[Held]) -> list[tuple[gpus.Load, Held | None, list[gpus.User]]]:
+    """What each of its GPUs does, and what of ours trains there; where nothing does, who else is on it."""
     mine = [one for one in rows if one.on_device and one.host in {socket.gethostname(), ""}]
-    return [
-        (load, next((one for one in mine if load.gpu.is_called(one.experiment.device)), None)) for load in gpus.loads()
-    ]
+    found = []
+    for load in gpus.loads():
+        one = next((one for one in mine if load.gpu.is_called(one.experiment.device)), None)
+        found.append((load, one, [] if one else gpus.users(load.gpu.id)))
+    return found
 
 
 def host() -> Host:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from experiments.demo.store import seed
 from experiments.models import Experiment, Run
-from experiments.states import Kind, Mode, RunState, State
+from experiments.states import Badge, Kind, Mode, RunState, State
 from tests.factories import DIFF, add_points, add_text
 
 HELD = {"worker": "elsewhere:1:1", "attempt": 1}
@@ -25,12 +25,13 @@ PAUSED = {
     "by-hand": ("by_hand", "Paused by hand. Resume when ready."),
 }  # fmt: skip
 LIVE = ("proposing", "reviewing", "training", "evaluating", "confirming")
+MIG = "MIG-44444444-5555-6666-7777-888888888888"
 LONG = "a_very_long_name_without_a_single_place_to_break_it_" * 3
 
 
 def make() -> dict[str, str]:
     """Name -> path of the page."""
-    runs = iter(seed(12, runs=10, random_seed=7, now=timezone.now()))
+    runs = iter(seed(12, runs=12, random_seed=7, now=timezone.now()))
     pages = {name: _live(next(runs), State(name)) for name in LIVE}
     places = {f"run-{name}": f"/runs/{row.run_id}/" for name, row in pages.items()}
     places |= {f"experiment-{name}": f"/experiments/{row.pk}/" for name, row in pages.items()}
@@ -40,6 +41,8 @@ def make() -> dict[str, str]:
         places[f"run-{name}"] = f"/runs/{run.pk}/"
     places["manual"] = f"/runs/{pages['training'].run_id}/manual/"
     places["run-fresh"] = f"/runs/{_fresh(next(runs)).pk}/"
+    places["run-device-busy"] = f"/runs/{_busy(next(runs)).pk}/"
+    places["run-strange-score"] = f"/runs/{_strange(next(runs)).pk}/"
     places["run-long-words"] = f"/runs/{_long(next(runs)).pk}/"
     return places
 
@@ -81,7 +84,7 @@ def _fields(run: Run, state: State) -> dict[str, Any]:
     now = timezone.now()
     if state not in {State.TRAINING, State.EVALUATING, State.CONFIRMING}:
         return {}
-    fields: dict[str, Any] = {"training_at": now - timedelta(seconds=12), "device": "cuda:0"}
+    fields: dict[str, Any] = {"training_at": now - timedelta(seconds=12), "device": MIG}
     if state == State.CONFIRMING and run.best is not None and run.best.score is not None:
         score = run.best.score - 0.0012
         detail = f"better by 0.001200: {score:.6f} against {run.best.score:.6f} of #{run.best.number}"
@@ -97,6 +100,24 @@ def _fresh(run: Run) -> Run:
     row = _add(run, State.TRAINING, **fields)
     add_points(row, LOSSES[:30])
     _add(run, State.PROPOSING)
+    _set(run, state=RunState.ACTIVE)
+    return run
+
+
+def _busy(run: Run) -> Run:
+    """An idea waits for a device."""
+    why = f"Waits: GPU 1 is used by python3 (process 4242, 20.0 GB); another training holds GPU {MIG}."
+    _add(run, State.READY, detail=why)
+    _set(run, state=RunState.ACTIVE)
+    return run
+
+
+def _strange(run: Run) -> Run:
+    """A score that seems too good, and the training with another seed that says whether it holds."""
+    badges = [Badge.VERIFIED, Badge.IMPLAUSIBLE]
+    strange = _add(run, State.EVALUATING, score=0.69, badges=badges, device=MIG, trained_at=timezone.now())
+    again = {"kind": Kind.REPEAT, "subject": strange, "seed": 43, "description": "Repeat with seed 43", "diff": ""}
+    _add(run, State.READY, detail="Waits: another training holds GPU 0.", **again)
     _set(run, state=RunState.ACTIVE)
     return run
 

@@ -16,6 +16,7 @@ from tests.installation import Installation
 MAKE = "import json\nfrom tests.browser import states\nprint(json.dumps(states.make()))"
 LIVE = ["proposing", "reviewing", "training", "evaluating", "confirming"]
 STATES = [f"run-{state}" for state in [*LIVE, "circuit-breaker", "branch-moved", "by-hand", "fresh", "long-words"]]
+STATES += ["run-device-busy", "run-strange-score"]
 NAMES = [*STATES, *(f"experiment-{state}" for state in LIVE), "manual", "home-needs", "machines-busy", "audit-of-one"]
 SMALL: Look = {"color_scheme": "light", "viewport": {"width": 320, "height": 700}}
 FORCED: Look = {"forced_colors": "active", "viewport": {"width": 1440, "height": 900}}

@@ -8,7 +8,7 @@ from django.utils import timezone
 from experiments import machines, presence
 from experiments.states import RunState, State
 from tests.factories import make_experiment, make_run
-from tests.standin_nvml import Handle, StandInNvml
+from tests.standin_nvml import GIB, Handle, Process, StandInNvml
 from trainer import gpus
 
 pytestmark = pytest.mark.django_db
@@ -86,8 +86,16 @@ def test_this_machine_has_numbers():
 def test_a_gpu_shows_what_trains_on_it(monkeypatch, device):
     monkeypatch.setattr(gpus, "pynvml", StandInNvml([Handle("GPU-one"), Handle("GPU-two")]))
     experiment = make_experiment(make_run(), State.TRAINING, device=device, worker="")
-    (_, first), (_, second) = machines.loads(machines.held(timezone.now()))
+    (_, first, _), (_, second, _) = machines.loads(machines.held(timezone.now()))
     assert first is None and second.experiment == experiment
+
+
+def test_a_gpu_that_somebody_else_uses_is_not_called_free(monkeypatch, signed_in):
+    busy = [Handle(f"GPU-{name}", use=100, processes=[Process(1, 20 * GIB)]) for name in ("one", "two")]
+    monkeypatch.setattr(gpus, "pynvml", StandInNvml([*busy, Handle("GPU-three")]))
+    make_experiment(make_run(), State.TRAINING, device="0", worker="")  # that process is ours
+    text = page(signed_in)
+    assert text.count("used by ") == 1 and "(process 1, 20.0 GB)" in text and text.count(">free<") == 1
 
 
 def test_the_page_shows_the_cards_and_their_load(monkeypatch, signed_in):

@@ -35,6 +35,8 @@ def test_an_empty_installation_leads_to_it(signed_in):
     page = signed_in.get(URL).content.decode()
     found = presets.detect()[0]
     assert f'value="{found}" checked' in page and 'value="small-gpt"' in page
+    shown = re.findall(r'name="preset" value="([^"]+)"', page)  # on a phone seven of them fill a screen
+    assert shown == [found, *(name for name in presets.PRESETS if name != found)]
 
 
 def test_it_makes_a_program_and_starts_its_run(signed_in):

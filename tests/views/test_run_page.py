@@ -306,6 +306,16 @@ def test_a_refused_adoption_says_why(admin_client, run, monkeypatch):
     assert (answer.status_code, answer.content.decode()) == (409, "The branch is where we set it.")
 
 
+def test_while_a_repeat_waits_for_its_device_the_card_shows_it_and_not_the_score_that_it_is_for(admin_client, run):
+    strange = make_experiment(run, State.EVALUATING, 0.1, badges=["verified", "implausible"], description="too good")
+    why = "Waits: another training holds GPU 0."
+    make_experiment(run, State.READY, subject=strange, kind="repeat", detail=why, description="once more")
+    card = admin_client.get(f"/runs/{run.pk}/?part=activity").content.decode()
+    shown, _, coming = card.partition("</article>")
+    assert "once more" in shown and "being scored" not in card
+    assert "too good" in coming and "another seed says whether it holds" in coming
+
+
 def test_only_the_first_that_waits_owns_the_keys(admin_client, run):
     make_experiment(run, State.TRAINING)
     make_experiment(run, State.REVIEWING)
