@@ -123,7 +123,7 @@ def _device(torch: Torch | None) -> Check:
         words = _one_line(f"{why}, but {said.removeprefix('prepare: ')}")
         return Check("device", BROKEN, words, "mend that, then doctor again")
     if detected == "mps" and torch.device != "mps":
-        return Check("device", BROKEN, f"{why}, but this torch does not see it (macOS 12.3 or newer?)", "make clean setup")
+        return Check("device", BROKEN, f"{why}, but this torch does not see it (macOS 14 or newer?)", "make clean setup")
     if detected == "cpu" and not settings.DEVICES and gpus.trouble():
         step = "see `nvidia-smi`; after an update of the driver the machine must restart"
         return Check("device", BROKEN, words, f"{step}. Without a GPU: AUTORESEARCH_DEVICES=cpu")

@@ -106,13 +106,22 @@ def called(device: str) -> str:
 def usable() -> tuple[Gpu, ...]:
     """Those that this process may use, in the order in which they were given to it; none without a driver.
 
-    CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES for AMD's) is read as CUDA reads it: "" and "-1" are none, and what stands
-    behind a name that is not there does not count.
+    CUDA_VISIBLE_DEVICES is read as CUDA reads it: "" and "-1" are none, and what stands behind a name that is not there
+    does not count. Of AMD's, ROCR_VISIBLE_DEVICES leaves some, among which HIP_VISIBLE_DEVICES (else CUDA's) counts anew; a
+    training is given neither, but the place among all.
     """
-    found = installed()
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found, given = installed(), os.environ.get("CUDA_VISIBLE_DEVICES")
     if found and found[0].capability is None:
-        given = os.environ.get("HIP_VISIBLE_DEVICES", given)
+        left = _named(found, os.environ.get("ROCR_VISIBLE_DEVICES"))
+        counted = tuple(replace(gpu, index=place) for place, gpu in enumerate(left))
+        chosen = _named(counted, os.environ.get("HIP_VISIBLE_DEVICES", given))
+        amds = (left[gpu.index] for gpu in chosen)
+        return tuple(replace(gpu, id=str(gpu.index)) for gpu in amds)  # HIP takes places only
+    return _named(found, given)
+
+
+def _named(found: tuple[Gpu, ...], given: str | None) -> tuple[Gpu, ...]:
+    """Those that this list names, up to the first name that none of them has; all without a list."""
     if given is None:
         return found
     chosen: list[Gpu] = []

@@ -19,7 +19,7 @@ Machine = Callable[..., StandInNvml]
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     """A machine with these cards, and nothing said of them in the environment."""
-    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(gpus, "AMD", tmp_path / "drm")
 
@@ -190,3 +190,24 @@ def test_cards_of_amd_are_found_by_the_files_of_their_driver(
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
     assert gpus.devices() == ("1",)
     assert gpus.users("1") == []
+
+
+@pytest.mark.parametrize(
+    ("rocr", "hip", "used"),
+    [
+        (None, None, ("0", "1", "2")), ("1,2", None, ("1", "2")), ("1,2", "1", ("2",)), ("GPU-b2", "0", ("2",)),
+        ("2,0", "0,1", ("2", "0")), ("1", "1", ("cpu",)), ("-1", None, ("cpu",)),
+    ],
+)  # fmt: skip
+def test_what_rocr_leaves_is_counted_anew_by_hip(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rocr: str | None, hip: str | None, used: tuple[str]
+) -> None:
+    machine(has_driver=False)
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    for card in range(3):
+        files = {"vendor": "0x1002", "mem_info_vram_total": str(16 * GIB), "unique_id": f"b{card}"}
+        make_amd(tmp_path, f"0000:0{card}:00.0", card, **files)
+    for name, value in (("ROCR_VISIBLE_DEVICES", rocr), ("HIP_VISIBLE_DEVICES", hip)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert gpus.devices() == used

@@ -134,6 +134,14 @@ def test_gpus_are_named_by_their_number_and_bound_for_them_only(tmp_path, data, 
         assert box.devices == nodes and str(data / "held_out") not in box.read
 
 
+def test_what_a_gpu_needs_of_dev_is_known_of_both_makers(tmp_path, monkeypatch):
+    nodes = ["dri", "kfd", "nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidia12", "nvidiactl"]
+    for name in (*nodes, "sda", "nvme0", "mem"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(sandbox, "Path", lambda _dev: tmp_path)
+    assert sandbox.gpu_nodes() == [str(tmp_path / name) for name in nodes]
+
+
 def test_who_names_prepare_gets_all_that_belongs_to_it():
     assert list(fixed_files(["mine.py", "prepare.py"])) == ["mine.py", *launch.FIXED]
     assert list(fixed_files(["mine.py"])) == ["mine.py"]

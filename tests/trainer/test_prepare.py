@@ -236,8 +236,12 @@ def test_a_gpu_that_was_given_but_is_not_seen_is_no_silent_cpu(prepare: ModuleTy
         monkeypatch.setattr(torch.cuda, "init", MagicMock(side_effect=RuntimeError(said)))
         with pytest.raises(SystemExit, match=told):
             prepare.pick_device()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert prepare.pick_device() in ("cpu", "mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # as with ROCm, to which an empty list names all
+    for nothing in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert prepare.pick_device() in ("cpu", "mps")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert prepare.pick_device() == "cuda"
 
 
 # Tokenizer

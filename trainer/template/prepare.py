@@ -322,9 +322,10 @@ def pick_device() -> str:
     import torch
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if torch.cuda.is_available():
+    is_none = given in ("", "-1")  # asked here too: to ROCm an empty list names all
+    if not is_none and torch.cuda.is_available():
         return "cuda"
-    if given and given != "-1":
+    if given and not is_none:
         raise SystemExit(f"prepare: torch {torch.__version__} cannot use the GPU {given}: {why_no_gpu()}")
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
