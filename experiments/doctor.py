@@ -30,6 +30,7 @@ from experiments.researcher import keys
 from experiments.states import Failure
 from trainer import bubblewrap, channel, gpus, launch, presets, sandbox
 from trainer.box import BUBBLEWRAP, SEATBELT
+from trainer.output import last_words
 from trainer.spec import ExamSpec, read_json, write_json
 
 OK, COULD_BE_BETTER, BROKEN = "✓", "!", "✗"
@@ -292,15 +293,10 @@ def short_training() -> Iterator[Check]:
 def _trained(ended: alone.Ended, device: str) -> Check:
     where = f"{TRAINING_SECONDS:g} s on {device}, {ended.result.sandbox}"
     if failure := ended.judged.failure:
-        said = _last_words(ended.log) if failure.reason == Failure.CRASH else failure.detail
+        said = last_words(ended.log) if failure.reason == Failure.CRASH else failure.detail
         words = _one_line(f"{where}: {failure.reason}: {said}")
         return Check("training", BROKEN, words, ".venv/bin/python manage.py train --seconds 2 shows all of it")
     return Check("training", OK, f"{where}: val_bpb {ended.judged.score:.3f}, {', '.join(ended.judged.badges)}")
-
-
-def _last_words(log: str) -> str:
-    """The line that says why it ended: what comes before it is where."""
-    return (log.strip().splitlines() or ["it ended without a word"])[-1]
 
 
 def disk() -> Iterator[Check]:

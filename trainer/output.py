@@ -257,3 +257,22 @@ def classify_failure(exit_code: int | None, tail: str) -> str:
     if NOT_A_NUMBER.search(text):
         return "nan"
     return "oom" if exit_code in KILLED else "crash"
+
+
+ERROR_LINE = re.compile(r"(?:[\w.]*(?:Error|Exception|Exit|Interrupt)\b|prepare: |FAIL: )")
+MISSING = (  # of what torch.compile calls, by the words of those who miss it
+    (re.compile(r"Failed to find C compiler|No such file or directory: '(?:gcc|cc|clang)'"),
+     "There is no C compiler, and torch.compile needs one: install gcc."),
+    (re.compile(r"Python\.h: No such file"),
+     "Python's headers are missing, and torch.compile needs them: install python3-dev."),
+    (re.compile(r"cannot find -lcuda"), "libcuda is not found, and torch.compile needs it: does `ldconfig -p` list it?"),
+)  # fmt: skip
+
+
+def last_words(log: str) -> str:
+    """Why it ended, in one line: what is known to be missing, else the last error, else the last line."""
+    text = strip_controls(log)
+    known = next((words for pattern, words in MISSING if pattern.search(text)), "")
+    lines = [line.strip() for line in LINE_END.split(text) if line.strip()]
+    errors = [line for line in lines if ERROR_LINE.match(line)]  # advice of torch's stands behind its errors
+    return known or next(iter(errors[-1:] or lines[-1:]), "it ended without a word")

@@ -319,9 +319,7 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
         budget_seconds=program.budget_seconds, deadline_seconds=program.deadline_seconds,
         startup_seconds=experiment.run.startup_seconds,
     )
-    if judged.failure and (trouble := gpu_trouble.found(experiment, judged.failure.reason, outcome.log)):
-        training.remove(experiment)
-        gpu_trouble.count(experiment, trouble)
+    if judged.failure and gpu_trouble.takes_back(experiment, judged.failure.reason, outcome.log):
         return
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}

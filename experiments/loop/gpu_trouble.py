@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from experiments.loop import alone, devices
+from experiments.loop import alone, devices, training
 from experiments.loop.errors import NotReady
 from experiments.loop.lease import heartbeat
 from experiments.models import Experiment
@@ -62,11 +62,18 @@ def found(experiment: Experiment, failure: Failure, log: str) -> str:
     return ""
 
 
-def count(experiment: Experiment, words: str) -> None:
-    """Back into its place: the next try may get another card, or find this one well. Raises NotReady the second time."""
-    if experiment.losses:
-        raise NotReady("device", words)
-    experiment.requeue(by="loop", why=words[:500], losses=1)
+def takes_back(experiment: Experiment, failure: Failure, log: str) -> bool:
+    """Back into its place, where the GPU is to blame: the next try may get another card, or find this one well.
+
+    Raises NotReady the second time.
+    """
+    words = found(experiment, failure, log)
+    if words:
+        training.remove(experiment)
+        if experiment.losses:
+            raise NotReady("device", words)
+        experiment.requeue(by="loop", why=words[:500], losses=1)
+    return bool(words)
 
 
 def _try(device: str) -> str:

@@ -21,6 +21,7 @@ from experiments.loop.proposing import crash_to_repair
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 from experiments.states import LIVE, ON_DEVICE, WORKED, Badge, Failure, Kind, Mode, Outage, RunState, State, StateError
+from trainer.output import last_words
 
 log = logging.getLogger(__name__)
 Enqueue = Callable[[str, int], None]  # stage name, experiment id
@@ -85,7 +86,7 @@ def _guard(run: Run) -> None:
     elif baseline:
         run.pause(
             by="loop", now=False, reason="baseline_failed",
-            why=f"The unchanged program does not train: {baseline.reason}. Look at #{baseline.number}, mend it, "
+            why=f"The unchanged program does not train: {_said(baseline)}. Look at #{baseline.number}, mend it, "
             "then resume: the baseline is trained again.",
         )
     elif len(streak) >= settings.BREAKER_FAILURES:
@@ -96,6 +97,11 @@ def _guard(run: Run) -> None:
         )
     else:
         _end_at_limit(run)
+
+
+def _said(failed: Experiment) -> str:
+    said = f": {last_words(failed.detail)[:300].rstrip('.')}" if failed.reason == Failure.CRASH else ""
+    return f"{failed.reason}{said}"
 
 
 def _failures_in_a_row(run: Run) -> list[Experiment]:

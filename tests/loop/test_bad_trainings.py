@@ -77,6 +77,7 @@ def test_a_program_that_does_not_train_pauses_its_run_and_says_why(tmp_path, loo
     assert (baseline.state, baseline.reason) == (State.FAILED, reason)
     assert (run.state, run.reason) == (RunState.PAUSED, "baseline_failed")
     assert "The unchanged program does not train" in run.detail and "#0" in run.detail
+    assert text != "def (:\n" or "crash: SyntaxError: invalid syntax. Look at #0" in run.detail
 
 
 def test_a_training_sees_no_secret_of_ours_and_no_git(make_script_program, loop, monkeypatch):

@@ -5,10 +5,12 @@ The cards are NVML's stand-in; the trainings, and what is tried in the sandbox, 
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from experiments.loop import actions, devices, gpu_trouble, training
-from experiments.models import Move
+from experiments.models import Move, stream
 from experiments.states import Failure, RunState, State
 from tests.loop.conftest import look, ready
 from tests.loop.scripted import become, change, edit
@@ -16,6 +18,10 @@ from tests.standin_nvml import Handle, StandInNvml
 from trainer import gpus
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
+
+
+without_gpu = pytest.mark.skipif(gpus.devices() != ("cpu",), reason="there is a GPU, and torch may use it")
+NO_GPU = r"torch \S+ cannot use the GPU 0: (Torch not compiled with CUDA enabled|Found no NVIDIA driver)"  # by torch's build
 
 
 @pytest.fixture
@@ -117,15 +123,23 @@ def test_a_log_about_cuda_is_believed_only_where_our_own_code_fails_too(run, ask
     assert gpu_trouble.found(idea, Failure.CRASH, words) == ""
 
 
+@without_gpu
 def test_our_own_try_goes_the_way_of_a_training_and_says_what_is_missing(cards, settings):
-    """This torch was built without CUDA: the same line as on a machine with a driver too old."""
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    said = gpu_trouble._try("0")
-    assert said.startswith(f"torch {torch.__version__} cannot use the GPU 0: Torch not compiled with CUDA enabled. Install")
+    assert re.match(NO_GPU, gpu_trouble._try("0"))
     assert gpu_trouble._try("cpu") == ""
+
+
+@without_gpu
+@pytest.mark.timeout(240)
+def test_the_first_training_says_in_one_line_why_torch_cannot_use_the_card_and_takes_no_cpu(cards, loop, tmp_path):
+    """As with a driver too old: all is real but the card."""
+    (tmp_path / "train.py").write_text("import prepare\nprint('trains on', prepare.pick_device())\n")
+    run = actions.start_run(actions.create_program("first", template=tmp_path), "night", by="ada")
+    loop.until(run, lambda: run.state == RunState.PAUSED)
+    baseline = run.experiments.get()
+    assert (run.reason, baseline.state, baseline.reason, baseline.losses) == ("device", State.READY, "", 1)
+    assert re.fullmatch(f"{NO_GPU}.*", run.detail)
+    assert "trains on" not in "".join(stream.read(baseline, stream.LOG).chunks)
 
 
 def test_a_run_of_a_gpu_does_not_go_on_without_one(run, cards, loop, monkeypatch):

@@ -13,6 +13,7 @@ from trainer.output import (
     Summary,
     classify_failure,
     is_whole_step,
+    last_words,
     parse_step,
     parse_summary,
     strip_controls,
@@ -296,3 +297,28 @@ def test_a_megabyte_is_read_at_once(text: str) -> None:
     strip_controls(text)
     classify_failure(1, text)
     assert time.process_time() - started < 10
+
+
+DYNAMO = """Traceback (most recent call last):
+  File "train.py", line 7, in <module>
+torch._inductor.exc.InductorError: RuntimeError: {}
+
+Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace (please do this especially if you're reporting a bug to PyTorch).
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        (DYNAMO.format("Failed to find C compiler. Please specify via CC"), "There is no C compiler, and"),
+        ("main.c:5:10: fatal error: Python.h: No such file or directory\n" + DYNAMO.format("exit 1"), "Python's headers"),
+        (DYNAMO.format("no kernel image"), "torch._inductor.exc.InductorError: RuntimeError: no kernel image"),
+        ("ValueError: first\n\nKeyError: 'second'\n", "KeyError: 'second'"),
+        ("step 1\rstep 2\rFAIL: loss is nan at step 2\n", "FAIL: loss is nan"),
+        ("\x1b[31mprepare: torch 2.13.0 cannot use the GPU 0: it\x1b[0m\n", "prepare: torch 2.13.0 cannot use the GPU"),
+        ("one\ntwo\n", "two"), ("", "it ended without a word"),
+    ],
+)  # fmt: skip
+def test_the_last_words_say_what_is_missing_in_one_line(log: str, words: str) -> None:
+    said = last_words(log)
+    assert said.startswith(words) and "\n" not in said
