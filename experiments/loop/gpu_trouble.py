@@ -18,8 +18,7 @@ from experiments.loop.lease import heartbeat
 from experiments.models import Experiment
 from experiments.states import Failure
 from trainer import gpus, launch
-from trainer.output import strip_controls
-from trainer.spec import read_json
+from trainer.output import last_words
 
 TRY_SECONDS = 60.0
 UNDECIDED = {Failure.CRASH, Failure.TIMEOUT, Failure.NO_SCORE}
@@ -31,12 +30,10 @@ def check_kind(experiment: Experiment) -> None:
     """A run that trained on a GPU does not go on without one. Raises NotReady."""
     if any(map(gpus.is_gpu, devices.names())):
         return
-    trained = experiment.run.experiments.exclude(device="").order_by("training_at").last()
+    trained = experiment.run.experiments.exclude(hardware={}).order_by("training_at").last()
     if trained is None or not gpus.is_gpu(trained.device):
         return
-    had = trained.hardware.get("device") or gpus.called(trained.device)
-    why = gpus.trouble()
-    now = " or ".join(devices.names())
+    had, now, why = trained.hardware["device"], " or ".join(devices.names()), gpus.trouble()
     devices.names.cache_clear()  # looked for anew after a resume
     raise NotReady(
         "device",
@@ -52,13 +49,15 @@ def found(experiment: Experiment, failure: Failure, log: str) -> str:
         return ""
     if gpus.is_missing(device):
         return f"While #{experiment.number} trained, its card was lost: {devices.are_missing([device])}."
-    end = strip_controls(log[-8000:])
-    if said := OF_THE_CARD.search(end):
+    end = log[-8000:]
+    if told := OF_THE_CARD.search(end):
         todo = "See `nvidia-smi -q` and the system's log; a restart of the machine resets the card"
-        return f"{gpus.called(device)} failed while #{experiment.number} trained: {said[0]}. {todo}."
+        return f"{gpus.called(device)} failed while #{experiment.number} trained: {told[0]}. {todo}."
     if experiment.run.program.has_exam and HINT.search(end):
-        with heartbeat(experiment):
-            return _try(device)
+        with heartbeat(experiment) as lease:
+            said = _try(device)
+            lease.check()
+            return said
     return ""
 
 
@@ -87,10 +86,9 @@ def _try(device: str) -> str:
         )  # fmt: skip
         try:
             launch.start(job).wait(TRY_SECONDS + 10)
+            ended = alone.conclude(job)
         except (launch.LaunchError, subprocess.TimeoutExpired):  # no sandbox; or another training has the card, and trains
             return ""
-        result = read_json(folder / "result.json") or {}
-        said = strip_controls((folder / "log").read_text(errors="replace")).strip().splitlines()
-    if result.get("ended") == "timeout":
+    if ended.result.ended == "timeout":
         return f"{gpus.called(device)} did not answer within {TRY_SECONDS:.0f} s. A restart of the machine resets it."
-    return said[-1].removeprefix("prepare: ") if result.get("exit_code") and said else ""
+    return last_words(ended.log).removeprefix("prepare: ") if ended.result.exit_code else ""
