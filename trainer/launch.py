@@ -34,7 +34,8 @@ CHECK_SECONDS = 0.5  # between two looks whether the data is still wanted
 STOP_SECONDS = 3.0  # for a prepare.py that is to end; then it is killed
 LOG_CAP_BYTES = 4_000_000
 # What of our environment a training may see. No key, no URL of ours.
-PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "AUTORESEARCH_THREADS", "SYSTEMROOT")
+PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "AUTORESEARCH_THREADS",
+          "HSA_OVERRIDE_GFX_VERSION", "SYSTEMROOT")  # fmt: skip
 
 _prepared: dict[tuple[str, ...], Path] = {}
 _preparing: dict[tuple[str, ...], threading.Lock] = {}

@@ -319,20 +319,17 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
         budget_seconds=program.budget_seconds, deadline_seconds=program.deadline_seconds,
         startup_seconds=experiment.run.startup_seconds,
     )
+    began = caches.settle(experiment)
+    if judged.failure and not began and _starts_cold(experiment, judged.failure.reason, outcome):
+        return
     if judged.failure and gpu_trouble.takes_back(experiment, judged.failure.reason, outcome.log):
         return
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:
         facts["exam"] = {**report, "after_seconds": outcome.result.exam_after_seconds}
-    began = caches.settle(experiment)
     if judged.failure:
         reason = judged.failure.reason
-        folder, exit_code = training.folder_of(experiment), outcome.result.exit_code
-        if not began and caches.are_to_blame(experiment, folder, reason, exit_code, outcome.log):
-            experiment.requeue(by="loop", why="it failed in what was compiled for its parent: once more, without that")
-            training.remove(experiment)
-            return
         facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
         experiment.fail(reason, judged.failure.detail, by="loop", **facts)
     else:
@@ -344,6 +341,16 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     training.remove(experiment)
     if experiment.state == State.EVALUATING:
         decide(experiment.pk)
+
+
+def _starts_cold(experiment: Experiment, reason: Failure, outcome: training.Outcome) -> bool:
+    """Back into its place, where what was compiled for its parent may be to blame: the next try gets nothing of it."""
+    folder, exit_code = training.folder_of(experiment), outcome.result.exit_code
+    if not caches.are_to_blame(experiment, folder, reason, exit_code, outcome.log):
+        return False
+    experiment.requeue(by="loop", why="it failed in what was compiled for its parent: once more, without that")
+    training.remove(experiment)
+    return True
 
 
 # 3. Decide

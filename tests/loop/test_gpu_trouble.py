@@ -48,8 +48,8 @@ def lose(card, monkeypatch):
     """From now on the card is gone when a training of it has ended."""
     follow = training.follow
 
-    def and_lose(experiment, is_stopping):
-        outcome = follow(experiment, is_stopping)
+    def and_lose(experiment, *more):
+        outcome = follow(experiment, *more)
         card.is_gone = card.is_gone or experiment.device == "0"
         return outcome
 

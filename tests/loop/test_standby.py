@@ -17,6 +17,7 @@ from experiments.models import Experiment, Run, stream
 from experiments.states import Kind, State
 from tests.loop.conftest import ready, trainings, wait_for, wait_for_training
 from tests.loop.scripted import change, edit
+from tests.loop.test_healing import DEAD
 from trainer.spec import AWAITED, is_locked, read_json
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough]
@@ -167,9 +168,10 @@ def test_a_worker_that_died_before_the_grant_leaves_nothing_that_hangs(start, lo
             engine.train(idea.pk)
     idea.refresh_from_db()
     assert (idea.state, idea.workspace) == (State.TRAINING, folder.name) and is_locked(folder / "lock")
-    loop.finish(run, 2)
+    Experiment.objects.filter(pk=idea.pk).update(worker=DEAD)
+    loop.until(run, run.experiments.filter(pk=idea.pk, score__isnull=False).exists)
     idea.refresh_from_db()
-    assert idea.score is not None and idea.losses == 1 and not folder.exists()
+    assert idea.losses == 1 and not folder.exists()
 
 
 def test_whatever_goes_wrong_at_the_grant_the_next_training_has_none_of_it(start, loop, monkeypatch):
