@@ -47,9 +47,11 @@ ASK_TORCH = """
 import importlib.util, torch
 cuda = torch.cuda.is_available()
 device = torch.cuda.get_device_name() if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
-hopper = cuda and torch.cuda.get_device_capability() == (9, 0)
+major = torch.cuda.get_device_capability()[0] if cuda and not torch.version.hip else 0
 has = lambda name: importlib.util.find_spec(name) is not None
-print("|".join(map(str, (torch.__version__, device, int(cuda), int(hopper), int(has("triton")), int(has("kernels"))))))
+flash = has("flash_attn") and has("flash_attn.cute")
+flags = (cuda, major >= 9, has("triton"), major == 9 and has("kernels"), major >= 9 and flash)
+print("|".join(map(str, (torch.__version__, device, *map(int, flags)))))
 """
 
 
@@ -66,9 +68,10 @@ class Torch:
     version: str
     device: str
     cuda: bool
-    hopper: bool
+    hopper: bool  # or later
     triton: bool
-    kernels: bool
+    flash_3: bool  # suits this card, and its package is there
+    flash_4: bool
 
 
 def run_all() -> Iterator[Check]:
@@ -142,18 +145,19 @@ def _compile(torch: Torch) -> Check:
 
 
 def _attention(torch: Torch) -> Check:
-    """What train.py's load_flash and what follows it choose."""
+    """Of which kernels train.py's choose_kernel can choose."""
     if not torch.cuda:
         return Check("attention", OK, "SDPA" if torch.device == "mps" else "explicit product; no torch.compile on a CPU")
-    if not torch.hopper:
-        return Check("attention", OK, "SDPA, and FlexAttention for short windows")
-    if not torch.kernels:
-        words = "SDPA and FlexAttention; FlashAttention 3 should be faster on this card"
-        return Check("attention", COULD_BE_BETTER, words, ".venv/bin/pip install kernels; then docs/trainer.md, Sandbox")
-    if not _training_reads(os.environ.get("HF_HOME", "")):
-        words = "kernels is there, but a training cannot read what it fetches"
+    reads_3 = torch.flash_3 and _training_reads(os.environ.get("HF_HOME", ""))
+    names = ["SDPA", "FlexAttention", "FlashAttention 2", *["3"] * reads_3, *["4"] * torch.flash_4]
+    words = f"the fastest of {', '.join(names)}, by a measurement at each start"
+    if not torch.hopper or reads_3 or torch.flash_4:
+        return Check("attention", OK, words)
+    if torch.flash_3:
+        words += "; kernels is there, but a training cannot read what it fetches"
         return Check("attention", COULD_BE_BETTER, words, "HF_HOME and AUTORESEARCH_SANDBOX_READ: docs/trainer.md, Sandbox")
-    return Check("attention", OK, f"FlashAttention 3, if it was fetched to {os.environ['HF_HOME']}")
+    words += "; FlashAttention 4 may be faster on this card"
+    return Check("attention", COULD_BE_BETTER, words, ".venv/bin/pip install --pre flash-attn-4")
 
 
 def _training_reads(folder: str) -> bool:

@@ -163,22 +163,23 @@ def test_a_judge_that_cannot_start_is_broken_with_its_words(prepared: Path) -> N
     [
         ({"cuda": False}, doctor.OK, "explicit"),
         ({"device": "mps", "cuda": False}, doctor.OK, "SDPA"),
-        ({"hopper": False}, doctor.OK, "FlexAttention"),
-        ({"kernels": False}, doctor.COULD_BE_BETTER, "FlashAttention 3 should be faster"),
+        ({"hopper": False, "flash_3": False}, doctor.OK, "FlexAttention, FlashAttention 2, by"),
+        ({"flash_3": False}, doctor.COULD_BE_BETTER, "FlashAttention 4 may be faster"),
         ({}, doctor.COULD_BE_BETTER, "cannot read"),
+        ({"flash_4": True}, doctor.OK, "FlashAttention 2, 4, by"),
     ],
 )
 def test_attention_is_what_train_py_would_choose(monkeypatch, flags, mark, words) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.delenv("HF_HOME", raising=False)
-    given = {"version": "2", "device": "cpu", "cuda": True, "hopper": True, "triton": True, "kernels": True, **flags}
-    check = doctor._attention(doctor.Torch(**given))
+    given = {"version": "2", "device": "cpu", "cuda": True, "hopper": True, "triton": True, "flash_3": True}
+    check = doctor._attention(doctor.Torch(**{**given, "flash_4": False, **flags}))
     assert check.mark == mark and words in check.words
 
 
 def test_fetched_kernels_count_when_a_training_may_read_them(monkeypatch, settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     settings.SANDBOX, settings.SANDBOX_READ = "auto", [str(tmp_path)]
-    torch = doctor.Torch("2", "H100", cuda=True, hopper=True, triton=True, kernels=True)
+    torch = doctor.Torch("2", "H100", cuda=True, hopper=True, triton=True, flash_3=True, flash_4=False)
     assert doctor._attention(torch).mark == doctor.OK
     settings.SANDBOX_READ = [str(tmp_path / "other")]
     assert doctor._attention(torch).mark == doctor.COULD_BE_BETTER
@@ -186,8 +187,12 @@ def test_fetched_kernels_count_when_a_training_may_read_them(monkeypatch, settin
 
 def test_a_gpu_that_torch_does_not_see_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "detect", lambda _given=(): ("h100", "NVIDIA H100 with 80 GB"))
+<<<<<<< HEAD
     torch = doctor.Torch("2.13.0+cpu", "cpu", cuda=False, hopper=False, triton=False, kernels=False)
     monkeypatch.setattr(devices, "names", lambda: ("0",))
+=======
+    torch = doctor.Torch("2.13.0+cpu", "cpu", cuda=False, hopper=False, triton=False, flash_3=False, flash_4=False)
+>>>>>>> 4ee2857 (The fastest attention that is right is measured at the start of a training on a GPU)
     check = doctor._device(torch)
     assert check.mark == doctor.BROKEN and check.words.startswith("NVIDIA H100 with 80 GB, but torch ")
     assert " cannot use the GPU 0: " in check.words and check.next_step

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from tests.trainer import gpu_on_cpu
@@ -20,14 +23,12 @@ from trainer.output import Summary, parse_summary
 
 pytestmark = pytest.mark.timeout(180)
 KERNELS = {
-    "explicit": ("cpu", False),
-    "SDPA": ("mps", False),
-    "FlexAttention": ("cuda", False),
-    "FlashAttention 3": ("cuda", True),
-}
+    "explicit": "cpu", "SDPA": "mps", "FlexAttention": "cuda", "FlashAttention 2": "cuda", "FlashAttention 3": "cuda",
+    "FlashAttention 4": "cuda",
+}  # fmt: skip
 
 
-def load_train(monkeypatch: pytest.MonkeyPatch, device: str, flash: bool = False) -> ModuleType:
+def load_train(monkeypatch: pytest.MonkeyPatch, device: str, flash: str = "") -> ModuleType:
     monkeypatch.setitem(sys.modules, "prepare", load_template("prepare", {}))
     if device != "cpu":
         gpu_on_cpu.pretend(monkeypatch, device, flash=flash)
@@ -36,10 +37,12 @@ def load_train(monkeypatch: pytest.MonkeyPatch, device: str, flash: bool = False
 
 @pytest.fixture(scope="module", params=KERNELS)
 def kernel(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """train.py as a module, with the attention that it picks on such a device."""
+    """train.py as a module on such a device, whose windows use this kernel."""
+    gpu_on_cpu.register_flash_2()
     with pytest.MonkeyPatch.context() as patch:
-        train = load_train(patch, *KERNELS[request.param])
-        assert request.param == train.ATTENTION
+        train = load_train(patch, KERNELS[request.param], flash="3 4")
+        assert request.param in {train.ATTENTION, "FlexAttention", *train.FLASH}
+        patch.setattr(train, "ATTENTION", request.param)
         patch.setattr(train, "DTYPE", torch.float32)
         yield train
 
@@ -60,20 +63,135 @@ def test_every_kernel_sees_the_same_tokens(
     assert torch.allclose(window(q, k, v), expected, atol=1e-5)
     if kernel.DEVICE == "cuda":  # only what is compiled takes FlexAttention
         torch._dynamo.reset()
-        compiled = torch.compile(window, dynamic=False, backend="eager")  # traced; the whole trainings do more
+        compiled = torch.compile(window, dynamic=False, fullgraph=True)
         assert torch.allclose(compiled(q, k, v), expected, atol=1e-5)
 
 
-def test_flex_attention_is_what_a_compiled_window_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("width", [1, 20, 64])
+def test_every_kernel_has_the_same_gradients(kernel: ModuleType, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """By the proof that a training asks of them before it uses one."""
+    monkeypatch.setattr(kernel, "MAX_SEQ_LEN", 64)
+    torch.manual_seed(0)
+    inputs = [torch.randn(3, 64, 2, 16, requires_grad=True) for _ in range(3)]
+    window, dy = kernel.Window(width), torch.randn(3, 64, 2, 16)
+    torch._dynamo.reset()
+    for attend in (window, torch.compile(window, dynamic=False, fullgraph=True)):
+        assert kernel.error_of(attend, window, inputs, dy) < 1e-4
+
+
+@pytest.mark.parametrize("kernel", [name for name, device in KERNELS.items() if device == "cuda"], indirect=True)
+def test_a_model_with_every_kernel_is_compiled_in_one_piece(kernel: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A break in the loop over the blocks would leave all of it uncompiled, without a word."""
+    monkeypatch.setattr(kernel, "MAX_SEQ_LEN", 64)
+    torch._dynamo.reset()
+    model, tokens = kernel.GPT(300), torch.zeros(2, 64, dtype=torch.int64)
+    torch.compile(model, dynamic=False, fullgraph=True)(tokens, tokens).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+# The choice
+
+
+@pytest.fixture
+def on_cuda(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """train.py on a small CUDA device with SDPA and FlexAttention; a test adds kernels to FLASH."""
     train = load_train(monkeypatch, "cuda")
-    short, long = train.Window(train.SHORT_WINDOW), train.Window(train.MAX_SEQ_LEN)
-    assert short.blocks is not None and long.blocks is None
-    asked = []
-    monkeypatch.setattr(train, "flex_attention", lambda q, _k, _v, block_mask: asked.append(block_mask) or q)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    q = torch.zeros(1, train.MAX_SEQ_LEN, 1, 16)
-    short(q, q, q), long(q, q, q)
-    assert asked == [short.blocks]
+    for name, value in {"MAX_SEQ_LEN": 64, "ROW_BATCH": 2, "FLASH": {}}.items():
+        monkeypatch.setattr(train, name, value)
+    torch._dynamo.reset()
+    return train
+
+
+def right(q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:
+    return gpu_on_cpu.flash_attention(q, k, v, causal=True, window_size=(width - 1, 0))
+
+
+def slow(q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:
+    time.sleep(gpu_on_cpu.SLOW_SECONDS)
+    return right(q, k, v, width)
+
+
+def raising(*_: object) -> Tensor:
+    raise RuntimeError("no image is available for this card\nand a second line")
+
+
+def lacks_a_token(q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:
+    return right(q, k, v, width - 1)
+
+
+def has_another_gradient(q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:
+    return right(q, k.detach() + 0.9 * (k - k.detach()), v, width)
+
+
+def says_nan(q: Tensor, k: Tensor, v: Tensor, width: int) -> Tensor:
+    return right(q, k, v, width) * torch.nan
+
+
+def needs_too_much(*_: object) -> Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB")
+
+
+@pytest.mark.parametrize("fast", ["right", "SDPA"])
+def test_the_fastest_kernel_is_taken_for_each_width(
+    on_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fast: str
+) -> None:
+    if fast == "right":
+        gpu_on_cpu.pretend_others_are_slow(monkeypatch, flex=False)
+    monkeypatch.setattr(on_cuda, "flex_attention", raising)
+    monkeypatch.setattr(on_cuda, "FLASH", {"slow": slow, "right": right if fast == "right" else slow})
+    windows = [on_cuda.Window(width) for width in (16, 64, 16)]
+    words = on_cuda.choose_kernels(windows)
+    assert [window.kernel for window in windows] == [fast] * 3
+    other = "SDPA" if fast == "right" else "right"
+    number = r"\d+\.\d"
+    assert re.fullmatch(
+        f"window 16 {fast} {number} ms \\(.*slow {number}.*\\), window 64 {fast} {number} ms \\(.*{other} {number}.*\\)",
+        words,
+    ), words
+    assert "FlexAttention is not used for a window of 16" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [(raising, "no image is available for this card"), (lacks_a_token, "its numbers are off by"),
+     (has_another_gradient, "its numbers are off by"), (says_nan, "its numbers are off by"),
+     (needs_too_much, "it does not fit into memory")],
+)  # fmt: skip
+def test_a_kernel_that_is_wrong_is_left_out_with_words(
+    on_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: Any, words: str
+) -> None:
+    gpu_on_cpu.pretend_others_are_slow(monkeypatch, flex=False)
+    monkeypatch.setattr(on_cuda, "flex_attention", raising)
+    monkeypatch.setattr(on_cuda, "FLASH", {"mine": wrong})
+    window = on_cuda.Window(16)
+    assert on_cuda.choose_kernels([window]).startswith("window 16 SDPA")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mine")]
+    assert len(lines) == 1 and lines[0].startswith(f"mine is not used for a window of 16: {words}")
+    assert window.kernel == "SDPA"
+
+
+def test_where_no_kernel_is_right_the_training_says_what_is_wrong(
+    on_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_cuda, "error_of", needs_too_much)
+    window = on_cuda.Window(16)
+    assert on_cuda.choose_kernels([window]) == "window 16 SDPA" and window.kernel == "SDPA"
+
+
+def test_the_choice_leaves_the_random_numbers_of_the_training_alone(on_cuda: ModuleType) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    on_cuda.choose_kernels([on_cuda.Window(16), on_cuda.Window(64)])
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_kernel_that_cannot_be_loaded_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = load_train(monkeypatch, "cuda", flash="3")
+    assert list(train.FLASH) == ["FlashAttention 2", "FlashAttention 3"]
+    assert "FlashAttention 4 is not used: " in capsys.readouterr().out
 
 
 def train(folder: Path, prepared: Prepared, zygote: Zygote, script: str, kind: str) -> tuple[Summary, str]:
@@ -93,13 +211,14 @@ def on_the_cpu(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared, zyg
     return train(tmp_path_factory.mktemp("cpu"), prepared, zygote, "train.py", "")[0]
 
 
-@pytest.mark.parametrize("kind", ["flex", "flash"])
+@pytest.mark.parametrize("kind", ["FlexAttention", "FlashAttention 3", "FlashAttention 4"])
 def test_a_whole_training_on_a_gpu_that_is_the_cpu_ends_where_the_cpus_does(
     tmp_path: Path, prepared: Prepared, zygote: Zygote, on_the_cpu: Summary, kind: str
 ) -> None:
     """Pinned batches, a compiled model, the plain norm, activation and loss, logits in half precision."""
     shutil.copy(gpu_on_cpu.__file__, tmp_path)
     summary, output = train(tmp_path, prepared, zygote, "gpu_on_cpu.py", kind)
-    name = re.search("attention: (.*), seed", output)
-    assert name is not None and name[1] == {"flex": "FlexAttention", "flash": "FlashAttention 3"}[kind]
+    chosen = re.search(r"attention: window 32 (\D+\d?) \d+\.\d ms.* window 64 (\D+\d?) \d+\.\d ms.*, seed", output)
+    assert chosen is not None, output
+    assert chosen.groups() == (kind, "SDPA" if kind == "FlexAttention" else kind)
     assert on_the_cpu.val_bpb == pytest.approx(summary.val_bpb, abs=0.01)

@@ -51,18 +51,25 @@ LINES = [
     "torch.accelerator.synchronize(); torch.accelerator.current_stream(); torch.accelerator.set_device_index(0)",
     "torch.get_device_module('cuda').synchronize()",
     "with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION): torch.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True)",
+    "from kernels import get_kernel; assert get_kernel('any').flash_attn_func(h, h, h, causal=True).shape == h.shape",
+    "from flash_attn.cute import flash_attn_func; assert flash_attn_func(h, h, h, causal=True)[0].shape == h.shape",
+    "from flash_attn.cute.interface import _flash_attn_bwd, _flash_attn_fwd",
+    "torch.ops.aten._flash_attention_forward(h, h, h, None, None, 8, 8, 0.0, True, False, window_size_left=1, window_size_right=0)[0].sum().backward()",
 ]  # fmt: skip
 ALL = """
 import json, sys, warnings
 sys.path.insert(0, sys.argv[1])
+import pretended
 import torch
 from pretended import Card
+pretended._is_installed = lambda _name: True  # kernels and flash-attn-4
 warnings.simplefilter("ignore")
-card = Card(name="NVIDIA A100", capability=(8, 0), memory_bytes=2**36, vocab_size=512, source="", folder="/tmp")
+card = Card(name="NVIDIA A100", capability=(8, 0), memory_bytes=2**36, vocab_size=512, source="kernels flash_attn.cute", folder="/tmp")
 failed = []
 with card:
     known = {"torch": torch, "layer": torch.nn.Linear(4, 4).cuda(), "x": torch.zeros(2, 4, device="cuda"),
-             "q": torch.zeros(1, 2, 8, 64, device="cuda")}
+             "q": torch.zeros(1, 2, 8, 64, device="cuda"),
+             "h": torch.zeros(1, 8, 2, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)}
     for line in json.load(sys.stdin):
         try:
             exec(line, dict(known))

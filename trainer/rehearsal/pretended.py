@@ -333,6 +333,13 @@ def patch_attention(source: str) -> None:
             flash_attn_interface=flash, flash_attn_func=flash_attention
         )
         sys.modules["kernels"] = library
+    if "flash_attn.cute" in source and _is_installed("flash_attn"):  # its import alone takes seconds, and asks for a driver
+        cute: Any = types.ModuleType("flash_attn.cute")
+        cute.interface = sys.modules["flash_attn.cute.interface"] = types.ModuleType("flash_attn.cute.interface")
+        cute.flash_attn_func = lambda *args, **options: (flash_attention(*args, **options), None)
+        cute.interface.flash_attn_func = cute.flash_attn_func
+        cute.interface._flash_attn_fwd = cute.interface._flash_attn_bwd = None  # train.py's operations know their shapes
+        sys.modules["flash_attn.cute"] = cute
 
 
 def is_large(args: Any, kwargs: Any) -> bool:
