@@ -4,7 +4,7 @@ WORKERS ?= 3
 
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-postgres quick pictures check bench bench-loop bench-trainer bench-ui bench-researcher machines setup setup-dev clean
+.PHONY: run test test-postgres quick pictures check bench bench-loop bench-trainer bench-ui bench-researcher bench-gpu machines setup setup-dev clean
 
 run: setup
 	@exec $(BIN)/python manage.py up
@@ -61,6 +61,10 @@ bench-researcher: setup-dev
 	$(BIN)/python -m tests.bench.models
 	$(BIN)/python -m tests.bench.night
 	$(BIN)/python -m tests.bench.search $(ARGS)
+
+# On a machine with a GPU, offline: ARGS=speed (six minutes at most) and ARGS=loop (four). FILE: another train.py, for speed.
+bench-gpu: $(if $(PYTHON),,setup)
+	$(or $(PYTHON),$(BIN)/python) -m tests.bench.gpu $(ARGS) $(if $(FILE),--file $(FILE))
 
 # Half an hour, 8 GB of disk at a time: the two commands on each machine that this one can look like. ARGS="--list": which.
 machines:

@@ -28,16 +28,24 @@ def at_least(metric: str, value: float, unit: str, goal: float) -> Line:
     return Line(metric, round(value, 3), unit, goal, value >= goal, least=True)
 
 
-def show(name: str, lines: list[Line]) -> int:
-    """Print and store; 1 when a goal was missed."""
-    width = max(len(line.metric) for line in lines)
-    print(f"\n{'bench-' + name:<{width}}  {'value':>9} {'worst':>9} {'goal':>9}")
+def print_table(title: str, lines: list[Line]) -> None:
+    width = max(len(title), *(len(line.metric) for line in lines))
+    print(f"\n{title:<{width}}  {'value':>12} {'worst':>9} {'goal':>9}")
     for line in lines:
         goal = "" if line.goal is None else f"{'>' if line.least else '<'} {line.goal:g}"
         worst = "" if line.worst is None else f"{line.worst:.3f}"
         mark = "ok" if line.ok else "MISSED"
-        print(f"{line.metric:<{width}}  {line.value:>9.3f} {worst:>9} {goal:>9} {line.unit:<3} {mark}")
-    folder = ROOT / "var" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps([asdict(line) for line in lines], indent=1))
+        print(f"{line.metric:<{width}}  {line.value:>12,.3f} {worst:>9} {goal:>9} {line.unit:<3} {mark}")
+
+
+def folder() -> Path:
+    made = ROOT / "var" / "bench"
+    made.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def show(name: str, lines: list[Line]) -> int:
+    """Print and store; 1 when a goal was missed."""
+    print_table(f"bench-{name}", lines)
+    (folder() / f"{name}.json").write_text(json.dumps([asdict(line) for line in lines], indent=1))
     return int(not all(line.ok for line in lines))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import redis
 
-from tests.faults.conftest import Machine, is_running, is_whole
+from tests.faults.machine import Machine, is_running, is_whole
 from tests.installation import wait_for
 from trainer.processes import descendants
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.conftest import Machine
+from tests.faults.machine import Machine
 from tests.installation import ROOT, wait_for
 
 
