@@ -133,7 +133,7 @@ def register_flash_2() -> torch.library.Library:
     def forward(q: Tensor, k: Tensor, v: Tensor, *rest: Any, **window: int) -> tuple[Tensor, ...]:
         assert rest == (None, None, q.size(1), k.size(1), 0.0, True, False)
         y, sums, _ = flash_4_forward(q, k, v, return_lse=True, **sides(**window))
-        return y.contiguous(), sums, q.new_empty(2, dtype=torch.uint64), q.new_empty(0, dtype=torch.uint64), q.new_empty(0)
+        return y.contiguous(), sums, q.new_empty(2, dtype=torch.uint64), q.new_empty((), dtype=torch.uint64), q.new_empty(0)
 
     def backward(dy: Tensor, q: Tensor, k: Tensor, v: Tensor, y: Tensor, sums: Tensor, *_: Any, **window: int) -> Any:
         return tuple(t.contiguous() for t in flash_4_backward(q, k, v, y, dy, sums, **sides(**window)))
