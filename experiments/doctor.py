@@ -145,7 +145,7 @@ def _compile(torch: Torch) -> Check:
 
 
 def _attention(torch: Torch) -> Check:
-    """Of which kernels train.py's choose_kernel can choose."""
+    """Of which kernels fast_attention.py can choose."""
     if not torch.cuda:
         return Check("attention", OK, "SDPA" if torch.device == "mps" else "explicit product; no torch.compile on a CPU")
     reads_3 = torch.flash_3 and _training_reads(os.environ.get("HF_HOME", ""))

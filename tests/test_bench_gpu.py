@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -85,25 +83,6 @@ def test_the_seconds_of_an_experiment_end_where_the_next_one_begins() -> None:
     expected = [(0, 42.0, 38.5), (1, 11.0, 7.0), (3, 8.0, 6.0)]
     assert [(one.number, one.not_training, one.start_up) for one in found] == expected
     assert gpu_loop.shares([]) == []
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [("print('Ready')", "made no step. The end of its output: Ready"), ("import time; time.sleep(9)", "made no step"),
-     (f"print({LOG!r}, flush=True); import time; time.sleep(9)", "")],
-)  # fmt: skip
-def test_a_start_ends_with_the_first_step(code: str, words: str) -> None:
-    began = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    try:
-        if words:
-            with pytest.raises(RuntimeError, match=words):
-                gpu_speed.first_step(process, began, 1.0)
-        else:
-            assert 0 < gpu_speed.first_step(process, began - 0.4, 20.0) < 5
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_each_call_replaces_its_own_half_and_says_that_it_saw_no_gpu(

@@ -25,8 +25,8 @@ from trainer.spec import GO, READY, ExamSpec, Spec, is_locked, read_json, write_
 
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
-# Of the template: data, metric, exam.
-FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py")
+# Of the template: data, metric, exam, and which attention is fast.
+FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py", "fast_attention.py")
 VISIBLE = ("train", "tokenizer.json", "meta.json")  # of prepared data; held_out is for the judge alone
 STDLIB = "stdlib"  # the data set that lies in every Python's own folder, too
 PREPARING = "preparing-"  # names of the files that say how far it is

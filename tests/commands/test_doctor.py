@@ -187,12 +187,8 @@ def test_fetched_kernels_count_when_a_training_may_read_them(monkeypatch, settin
 
 def test_a_gpu_that_torch_does_not_see_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "detect", lambda _given=(): ("h100", "NVIDIA H100 with 80 GB"))
-<<<<<<< HEAD
-    torch = doctor.Torch("2.13.0+cpu", "cpu", cuda=False, hopper=False, triton=False, kernels=False)
-    monkeypatch.setattr(devices, "names", lambda: ("0",))
-=======
     torch = doctor.Torch("2.13.0+cpu", "cpu", cuda=False, hopper=False, triton=False, flash_3=False, flash_4=False)
->>>>>>> 4ee2857 (The fastest attention that is right is measured at the start of a training on a GPU)
+    monkeypatch.setattr(devices, "names", lambda: ("0",))
     check = doctor._device(torch)
     assert check.mark == doctor.BROKEN and check.words.startswith("NVIDIA H100 with 80 GB, but torch ")
     assert " cannot use the GPU 0: " in check.words and check.next_step
@@ -202,7 +198,7 @@ def test_a_driver_that_does_not_answer_is_no_machine_without_a_gpu(monkeypatch: 
     monkeypatch.setattr(gpus, "pynvml", StandInNvml(trouble="RM has detected an NVML/RM version mismatch."))
     monkeypatch.setattr("platform.system", lambda: "Linux")
     settings.DEVICES = []
-    torch = doctor.Torch("2.13.0", "cpu", cuda=False, hopper=False, triton=False, kernels=False)
+    torch = doctor.Torch("2.13.0", "cpu", cuda=False, hopper=False, triton=False, flash_3=False, flash_4=False)
     check = doctor._device(torch)
     assert check.mark == doctor.BROKEN and "(RM has detected an NVML/RM version mismatch.)" in check.words
     assert "the machine must restart" in check.next_step

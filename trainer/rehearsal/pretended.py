@@ -317,7 +317,8 @@ class Card(TorchFunctionMode):
 
 def patch_attention(source: str) -> None:
     """Kernels that exist on a card alone: shapes go in, the shape of the values comes out."""
-    if "flex_attention" in source:
+    is_ours = "fast_attention" in source  # which looks for all of them
+    if is_ours or "flex_attention" in source:
         from torch.nn.attention import flex_attention as flex
 
         def flex_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
@@ -326,14 +327,14 @@ def patch_attention(source: str) -> None:
             return Attend.apply(query, key, value)  # type: ignore[no-untyped-call]
 
         flex.flex_attention = flex_attention
-    if "kernels" in source and _is_installed("kernels"):
+    if (is_ours or "kernels" in source) and _is_installed("kernels"):
         library: Any = types.ModuleType("kernels")
         flash = types.SimpleNamespace(flash_attn_func=flash_attention)
         library.get_kernel = lambda *_, **__: types.SimpleNamespace(
             flash_attn_interface=flash, flash_attn_func=flash_attention
         )
         sys.modules["kernels"] = library
-    if "flash_attn.cute" in source and _is_installed("flash_attn"):  # its import alone takes seconds, and asks for a driver
+    if (is_ours or "flash_attn.cute" in source) and _is_installed("flash_attn"):  # its import takes seconds, and a driver
         cute: Any = types.ModuleType("flash_attn.cute")
         cute.interface = sys.modules["flash_attn.cute.interface"] = types.ModuleType("flash_attn.cute.interface")
         cute.flash_attn_func = lambda *args, **options: (flash_attention(*args, **options), None)
