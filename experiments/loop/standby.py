@@ -21,6 +21,7 @@ from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
 from experiments.states import State
 from trainer import gpus, launch
+from trainer.ready import SETS
 from trainer.spec import GO, is_locked, mtime
 
 log = logging.getLogger(__name__)
@@ -108,10 +109,13 @@ def _stand_by(run: Run) -> None:
 
 
 def _modules(program: Program, commit: str, device: str) -> list[str]:
-    """What its script imports of that which takes long; nothing where it is no script of our Python, or imports no torch."""
+    """What its script imports of that which takes long; nothing where it is no script of our Python, or imports no torch.
+
+    Nor where it sets the environment: that wants to be there before what reads it.
+    """
     script = program.command[1] if len(program.command) > 1 and program.command[0] == "{python}" else ""
     text = Workspace(program.repo).read(commit, [script]).get(script, "") if script.endswith(".py") else ""
-    if not re.search(r"(?m)^\s*(import|from)\s+torch\b", text):
+    if not re.search(r"(?m)^\s*(import|from)\s+torch\b", text) or SETS.search(text):
         return []
     is_compiled = gpus.is_gpu(device) and "torch.compile" in text
     own = ["prepare"] if "prepare.py" in program.fixed else []

@@ -257,7 +257,7 @@ COMPILES = "import torch\nnet = torch.compile(net)\n"
     [
         (("0",), COMPILES, ["torch", "prepare", *standby.COMPILER]), (("0", "1"), COMPILES, ["torch", "prepare"]),
         (("0",), "from torch import nn\n", ["torch", "prepare"]), (("cpu",), COMPILES, ["torch", "prepare"]),
-        (("0",), "import numpy  # no torch\n", []),
+        (("0",), "import numpy  # no torch\n", []), (("0",), 'import os\nos.environ["A"] = "b"\nimport torch\n', []),
     ],
 )  # fmt: skip
 def test_the_compiler_is_loaded_for_the_one_gpu_that_there_is(monkeypatch, db, tmp_path, names, text, expected):
