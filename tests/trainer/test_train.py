@@ -73,7 +73,7 @@ def test_a_window_sees_the_last_tokens_and_no_other(train: ModuleType, width: in
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, train.MAX_SEQ_LEN, 2, 16) for _ in range(3))
     window = train.Window(width)
-    window.bias, window.near = window.bias.float(), window.near.float()
+    window.bias = window.bias.float()
     seen = torch.ones(train.MAX_SEQ_LEN, train.MAX_SEQ_LEN, dtype=torch.bool).tril().triu(1 - width)
     expected = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), attn_mask=seen).transpose(1, 2)
     assert torch.allclose(window(q, k, v), expected, atol=1e-5)
@@ -96,17 +96,60 @@ def test_the_chunked_loss_and_its_gradients_are_those_of_the_plain_one(train: Mo
         assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-6)
 
 
+def gradients(function: Callable[..., Tensor], upstream: Tensor, *inputs: Tensor) -> list[Tensor]:
+    """The value, and for this upstream gradient the gradient of each input, which keeps its strides."""
+    leaves = [t.detach().requires_grad_() for t in inputs]
+    value = function(*leaves)
+    value.backward(upstream)
+    return [value.detach(), *(leaf.grad for leaf in leaves)]
+
+
+def assert_same(ours: list[Tensor], plain: list[Tensor]) -> None:
+    for a, b in zip(ours, plain, strict=True):
+        assert torch.allclose(a, b, atol=1e-5), (a - b).abs().max()
+
+
 @pytest.mark.parametrize(
     ("name", "torchs"), [("Norm", lambda x: F.rms_norm(x, (32,))), ("SquaredReLU", lambda x: F.relu(x).square())]
 )
-def test_a_part_written_out_is_that_of_torch(train: ModuleType, name: str, torchs: Callable[[Tensor], Tensor]) -> None:
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)], ids=["in order", "permuted"])
+@pytest.mark.parametrize("upstream", [torch.randn(4, 25, 32), torch.ones(()).expand(4, 25, 32)], ids=["dense", "expanded"])
+def test_a_part_written_out_is_that_of_torch(
+    train: ModuleType, name: str, torchs: Callable[[Tensor], Tensor], order: tuple[int, ...], upstream: Tensor
+) -> None:
     torch.manual_seed(0)
-    x, upstream = torch.randn(50, 32) * 3, torch.randn(50, 32)
-    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
-    ours, plain = getattr(train, name).apply(a), torchs(b)
-    ours.backward(upstream)
-    plain.backward(upstream)
-    assert torch.allclose(ours, plain, atol=1e-5) and torch.allclose(a.grad, b.grad, atol=1e-5)
+    x = torch.randn(4, 25, 32).mul(3).permute(order)
+    upstream = upstream.permute(order)
+    assert_same(gradients(getattr(train, name).apply, upstream, x), gradients(torchs, upstream, x))
+
+
+def test_a_norm_of_nothing_is_nothing_and_has_a_gradient(train: ModuleType) -> None:
+    value, gradient = gradients(train.Norm.apply, torch.randn(3, 32), torch.zeros(3, 32))
+    assert not value.any() and gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("width", [1, 32, 100, 256])
+@pytest.mark.parametrize("T", [1, 64, 200, 256])
+def test_attention_in_tiles_has_the_gradients_of_torchs(train: ModuleType, width: int, T: int) -> None:
+    torch.manual_seed(0)
+    q, k, v, upstream = (torch.randn(4, T, 16, dtype=torch.float64) for _ in range(4))
+    seen = torch.ones(T, T, dtype=torch.bool).tril().triu(1 - width)
+    bias = torch.zeros(256, 256, dtype=torch.float64)
+    bias[:T, :T].masked_fill_(~seen, -1e4)
+    ours = gradients(lambda q, k, v: train.Tiles.apply(q, k, v, bias, width), upstream, q, k, v)
+    assert_same(ours, gradients(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=seen), upstream, q, k, v))
+
+
+def test_queries_and_keys_of_a_cpu_are_those_of_a_gpu(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model, H, D = train.GPT(64), train.WIDTH // train.HEAD_DIM, train.HEAD_DIM
+    cos, sin = model.cos.double(), model.sin.double()
+    qk, upstream = (torch.randn(2, train.MAX_SEQ_LEN, 2 * H, D, dtype=torch.float64) for _ in range(2))
+    results = []
+    for device in ("cpu", "mps"):
+        monkeypatch.setattr(train, "DEVICE", device)
+        results.append(gradients(lambda t: torch.cat(train.queries_and_keys(t, cos, sin), dim=2), upstream, qk))
+    assert_same(*results)
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (2, 32, 128), (2, 128, 32)])
@@ -118,6 +161,20 @@ def test_orthogonalize_brings_singular_values_near_one(
     values = torch.linalg.svdvals(train.orthogonalize(torch.randn(shape)).float())
     assert values.max() < 1.4
     assert values.quantile(0.05) > 0.5  # a square matrix may have one near zero, which five steps do not lift
+
+
+@pytest.mark.parametrize("shape", [(16, 8), (8, 16)])
+def test_a_weight_decays_only_where_that_is_the_way_of_the_step(train: ModuleType, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    weight, gradient = torch.randn(shape), torch.randn(shape)
+    steps = []
+    for decay in (0.0, 0.5):
+        p = weight.clone()
+        p.grad = gradient.clone()
+        train.Muon([p]).step(1.0, decay)
+        steps.append(p - weight)
+    expected = torch.where(steps[0] * weight < 0, -train.MATRIX_LR * 0.5 * weight, 0)
+    assert torch.allclose(steps[1] - steps[0], expected, atol=1e-6)
 
 
 def test_the_rotation_of_a_pair_depends_on_the_distance_alone(train: ModuleType) -> None:
