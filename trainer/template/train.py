@@ -210,22 +210,22 @@ class Tiles(torch.autograd.Function):
     A tile of queries at a time, with no more keys than it sees.
     """
 
-    ROWS = 64  # queries of a tile
-
     @staticmethod
     def tiles(T: int, width: int) -> list[tuple[slice, slice]]:
         """The queries of each tile, and the keys that one of them sees."""
-        ends = [(first, min(first + Tiles.ROWS, T)) for first in range(0, T, Tiles.ROWS)]
+        rows = min(max(64, width), 128)  # fewer: more small operations; more: more keys that most of them do not see
+        ends = [(first, min(first + rows, T)) for first in range(0, T, rows)]
         return [(slice(first, last), slice(max(0, first - width), last)) for first, last in ends]
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, width: int) -> Tensor:
         ctx.tiles, saved, y = Tiles.tiles(q.size(1), width), [], torch.empty_like(q)
         for queries, keys in ctx.tiles:
-            part = q[:, queries].contiguous(), k[:, keys].contiguous(), v[:, keys].contiguous()
-            weights = torch.baddbmm(bias[queries, keys], part[0], part[1].mT, alpha=q.size(-1) ** -0.5).softmax(-1)
-            y[:, queries] = weights @ part[2]
-            saved += *part, weights
+            tile_q, tile_k, tile_v = q[:, queries].contiguous(), k[:, keys].contiguous(), v[:, keys].contiguous()
+            logits = torch.baddbmm(bias[queries, keys], tile_q, tile_k.mT, alpha=q.size(-1) ** -0.5)
+            weights = logits.softmax(-1)
+            y[:, queries] = weights @ tile_v
+            saved += tile_q, tile_k, tile_v, weights
         ctx.save_for_backward(*saved)
         return y
 
@@ -432,10 +432,14 @@ class ChunkedLoss(torch.autograd.Function):
             target = targets[rows, None]
             z = (x[rows] @ weight_cast.T).float()
             root = torch.addcmul(one, z, z, value=LOGIT_SOFTCAP**-2).rsqrt_()
-            log_p = z.mul_(root).log_softmax(1)
-            loss -= log_p.gather(1, target).sum()
-            p = log_p.exp_().scatter_add_(1, target, torch.full(target.shape, -1.0))
-            gradient = p.mul_(root.pow_(3)).div_(x.size(0)).to(x.dtype)  # root cubed: slope of the cap
+            z.mul_(root)
+            z.sub_(z.amax(1, keepdim=True))
+            at_target = z.gather(1, target)
+            p = z.exp_()  # times total, until the gradient is divided by it
+            total = p.sum(1, keepdim=True)
+            loss += (total.log() - at_target).sum()
+            p.scatter_add_(1, target, -total)
+            gradient = p.mul_(root.pow_(3)).div_(total * x.size(0)).to(x.dtype)  # root cubed: slope of the cap
             dx[rows] = gradient @ weight_cast
             dweight += gradient.T @ x[rows]
         ctx.save_for_backward(dx, dweight)
