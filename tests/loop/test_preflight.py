@@ -35,7 +35,7 @@ def start(make_script_program, loop, settings, monkeypatch):
         loop.finish(run, 1)
         monkeypatch.setattr(type(run.program), "has_exam", True)
         monkeypatch.setattr(engine.judging, "judge", _without_exam(engine.judging.judge))
-        monkeypatch.setattr(engine.training, "_job", _without_data(engine.training._job))
+        monkeypatch.setattr(engine.training, "job", _without_data(engine.training.job))
         monkeypatch.setattr(engine.training, "prepare_data", lambda *_: None)
         return run, asked
 
@@ -47,12 +47,12 @@ def _without_exam(judge):
 
 
 def _without_data(job):
-    def made(experiment):
+    def made(experiment, device):
         program = experiment.run.program
         fixed, kind = program.fixed, type(program)
         has_exam, kind.has_exam = kind.has_exam, False
         try:
-            return job(experiment)
+            return job(experiment, device)
         finally:
             kind.has_exam = has_exam
             assert program.fixed == fixed
