@@ -247,7 +247,7 @@ class Tiles(torch.autograd.Function):
 
 
 class Norm(torch.autograd.Function):
-    """x (..., C) over its root mean square. On a CPU torch takes a dozen walks over memory for it, this takes three."""
+    """x (..., C) over its root mean square. On a CPU torch takes a dozen walks over memory for it, this takes five."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -258,12 +258,9 @@ class Norm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        """scale * (gradient - y * mean(gradient * y)), which torch has in one walk as a gradient of weight normalization."""
-        C = gradient.size(-1)
-        rows, y, scale = (t.contiguous().view(-1, t.size(-1)) for t in (gradient, *ctx.saved_tensors))
-        length = torch.full(scale.shape, C**0.5, dtype=torch.promote_types(y.dtype, torch.float32))
-        dx, _ = torch.ops.aten._weight_norm_interface_backward(rows, y, scale * C**0.5, length, 0)
-        return dx.view(gradient.shape)
+        y, scale = ctx.saved_tensors
+        along = torch.linalg.vecdot(gradient, y).unsqueeze(-1) / y.size(-1)
+        return torch.addcmul(gradient, y, along, value=-1).mul_(scale)
 
 
 class SquaredReLU(torch.autograd.Function):
