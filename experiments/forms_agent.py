@@ -47,7 +47,7 @@ class AgentFields(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.program: Program = getattr(self, "instance")  # noqa: B009  the form of a program that this stands beside
-        self.initial["agent_command"] = joined(self.program.agent_command)
+        self.initial.setdefault("agent_command", joined(self.program.agent_command))
 
     def clean_agent_network(self) -> bool:
         return self.cleaned_data["agent_network"] is True

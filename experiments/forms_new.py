@@ -14,7 +14,7 @@ from experiments.forms_agent import AgentFields
 from experiments.forms_program import SettingsForm
 from experiments.models import Program
 from experiments.states import Mode
-from trainer import presets
+from trainer import launch, presets
 from trainer.agent import joined
 
 FOLDER = "folder"
@@ -153,9 +153,17 @@ def other_data(program: Program) -> list[OtherData]:
     preset = presets.PRESETS.get(program.preset)
     if preset is None or not program.has_exam:
         return []
-    folder = Path(settings.DATA_DIR)
-    prepared = [name for name in LOADED if any(folder.glob(f"{name}-vocab{preset.vocab_size}-v*/meta.json"))]
+    prepared = [name for name in LOADED if _is_prepared(name, preset)]
     return [_other(program, preset, name) for name in prepared if name != program.dataset]
+
+
+def _is_prepared(dataset: str, preset: presets.Preset) -> bool:
+    """As today's prepare.py would make it. The one to ask for its folder is only asked where there may be one."""
+    folder = Path(settings.DATA_DIR)
+    if not any(folder.glob(f"{dataset}-vocab{preset.vocab_size}-v*/meta.json")):
+        return False
+    data = launch.Data(folder, dataset, preset.vocab_size, preset.seq_len)
+    return (launch.where(data) / "meta.json").exists()
 
 
 def _other(program: Program, preset: presets.Preset, dataset: str) -> OtherData:

@@ -44,7 +44,7 @@ def keep(out: Path, target: Path) -> None:
         for file in files:
             place = target / file.relative_to(made)
             place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, place)
+            shutil.move(file, place)
             place.chmod(0o600)
     except OSError as error:
         log.warning("what was compiled in %s is not kept: %s", made, error)

@@ -15,5 +15,7 @@ def remove(folder: Path) -> None:
     with contextlib.suppress(RecursionError):  # before Python 3.13
         shutil.rmtree(folder, ignore_errors=True)
     if folder.is_dir() and not folder.is_symlink():
-        for command in (["chmod", "-R", "u+rwX", str(folder)], ["rm", "-rf", "--", str(folder)]):
-            subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+        rm, chmod = ["rm", "-rf", "--", str(folder)], ["chmod", "-R", "u+rwX", str(folder)]
+        for command in (rm, chmod, rm) if folder.exists() else ():
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the next look goes on
+                subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)

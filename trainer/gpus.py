@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -146,10 +146,11 @@ def find(name: str) -> Gpu | None:
     return next((replace(gpu, id=name) for gpu in installed() if gpu.is_called(name)), None)
 
 
-def is_missing(name: str) -> bool:
-    """Whether NVML answers and does not know it, or no longer. Without NVML nobody can say."""
+def missing(names: Collection[str]) -> list[str]:
+    """Those that NVML does not know, or no longer. Without NVML nobody can say."""
     with _nvml() as is_there:
-        return is_there and find(name) is None
+        found = installed() if is_there and names else ()
+        return [name for name in names if is_there and not any(gpu.is_called(name) for gpu in found)]
 
 
 def trouble() -> str:

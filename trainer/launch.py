@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,10 @@ LOG_CAP_BYTES = 4_000_000
 # What of our environment a training may see. No key, no URL of ours.
 PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "AUTORESEARCH_THREADS",
           "HSA_OVERRIDE_GFX_VERSION", "SYSTEMROOT")  # fmt: skip
+
+SETS = re.compile(
+    r"environ\s*(\[.*?\]\s*[+|]?=[^=]|\.\s*(update|setdefault|pop|clear)\b|\|=)|(put|unset)env\b|\bdel .*environ"
+)
 
 _prepared: dict[tuple[str, ...], Path] = {}
 _preparing: dict[tuple[str, ...], threading.Lock] = {}
@@ -269,9 +274,17 @@ def grant(job: Job) -> bool:
     if _until_granted(spec) != _until_granted(standing):
         return False
     _write_code(job)
+    if _sets_the_environment(job):
+        return False
     write_json(job.folder / "spec.json", asdict(spec))
     (job.folder / GO).touch()
     return True
+
+
+def _sets_the_environment(job: Job) -> bool:
+    """Whether its code may set what a module reads when it is imported: it wants to be there before them."""
+    beside = (job.folder / "src" / job.command[1]).parent
+    return any(SETS.search(path.read_text(errors="replace")) for path in beside.glob("*.py") if path.is_file())
 
 
 def stands_by(folder: Path) -> bool:

@@ -11,14 +11,12 @@ import contextlib
 import importlib
 import json
 import os
-import re
 import sys
 import types
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 
 LOADED = "loaded"  # a file in its own folder: all is imported
-SETS = re.compile(r"environ\s*(\[[^]]*\]\s*=[^=]|\.\s*(update|setdefault|pop|clear)\b|\|=)|(put|unset)env\b|\bdel .*environ")
 
 
 def main(modules: str, script: str, *arguments: str) -> None:
@@ -31,7 +29,7 @@ def main(modules: str, script: str, *arguments: str) -> None:
         return
     os.environ.update(json.loads(said))
     importlib.invalidate_caches()  # they were filled before the program's files came
-    if stands_in_the_way(folder) or sets_the_environment(folder):
+    if stands_in_the_way(folder):
         os.execv(sys.executable, [sys.executable, script, *arguments])
     become(script, arguments)
 
@@ -47,16 +45,6 @@ def stands_in_the_way(folder: str) -> bool:
     ours = {name.partition(".")[0] for name in os.listdir(folder)}
     files = (getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name in ours)
     return any(file and os.path.dirname(os.path.abspath(file)) != folder for file in files)
-
-
-def sets_the_environment(folder: str) -> bool:
-    """Whether the program may set what a module reads when it is imported: it wants to be there before them."""
-    for name in os.listdir(folder):
-        if name.endswith(".py"):
-            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
-                if SETS.search(file.read()):
-                    return True
-    return False
 
 
 def become(script: str, arguments: Sequence[str]) -> None:

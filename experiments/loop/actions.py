@@ -18,6 +18,8 @@ from experiments.states import Kind, Mode, RunState, State, StateError
 from trainer import launch, presets
 
 _UNFINISHED = (State.READY, State.TRAINING, State.EVALUATING, State.CONFIRMING)
+_OF_PROGRAM = ("price_in", "price_out", "fallbacks")
+_OF_RUN = ("mode", "lanes", "max_experiments", "deadline_at", "max_cost", "max_tokens", "max_without_gain", "outage")
 TEMPLATE_FILES = ("program.md", *launch.FIXED, "train.py")
 
 
@@ -72,12 +74,25 @@ def start_run(
 
 
 def start_instead(old: Program, program: Program, tag: str, *, by: str, **options: Any) -> Run:
-    """Start a run of a new program with the brief of an old one, whose runs pause after what they train now."""
+    """Start a run of a new program with the brief and the prices of an old one, and the mode and limits of its last run.
+
+    The old one's runs pause after what they train now.
+    """
+    last = old.runs.filter(state=RunState.ACTIVE).order_by("-pk").first() or old.runs.order_by("-pk").first()
     with transaction.atomic():
+        Program.objects.filter(pk=program.pk).update(**{name: getattr(old, name) for name in _OF_PROGRAM})
+        program.refresh_from_db()
         program.save_brief(old.brief.text, by=by, based_on=program.brief.number)
         for active in old.runs.filter(state=RunState.ACTIVE):
             active.pause(by=by, now=False, why=f"{program} trains in its place. Resume to go on beside it.")
-        return start_run(program, tag, by=by, **options)
+        run = start_run(program, tag, by=by, **options)
+        if last:
+            kept = {name: getattr(last, name) for name in _OF_RUN}
+            if last.deadline_at and last.deadline_at < timezone.now():
+                del kept["deadline_at"]
+            Run.objects.filter(pk=run.pk).update(**kept)
+            run.refresh_from_db()
+        return run
 
 
 def revert(experiment: Experiment, *, by: str) -> Experiment:

@@ -61,7 +61,8 @@ def are_to_blame(experiment: Experiment, workspace: Path, reason: Failure, exit_
     """Whether it may have failed by what it was lent: then that is put aside, and it starts once more, cold."""
     lent = (read_json(workspace / "spec.json") or {}).get("compiled", "")
     by_signal = exit_code is not None and exit_code < 0
-    if not lent or reason != Failure.CRASH or not (by_signal or COMPILER.search(log)):
+    is_likely = reason == Failure.TIMEOUT or (reason == Failure.CRASH and (by_signal or COMPILER.search(log)))
+    if not lent or not is_likely:
         return False
     _rename(Path(lent), Path(f"{lent}{DOUBTED}{experiment.pk}"))
     return not Path(lent).exists()  # else it would start with it again

@@ -82,7 +82,7 @@ def free(in_use: Collection[str]) -> str:
 
     Raises AllBusy, or NotReady where not one is there any more.
     """
-    missing = [name for name in names() if gpus.is_gpu(name) and gpus.is_missing(name)]
+    missing = gpus.missing([name for name in names() if gpus.is_gpu(name)])
     there = [name for name in names() if name not in missing]
     if not there:
         raise NotReady("device", f"{are_missing(missing)}.")

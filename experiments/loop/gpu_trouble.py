@@ -47,13 +47,14 @@ def found(experiment: Experiment, failure: Failure, log: str) -> str:
     device = experiment.device
     if failure not in UNDECIDED or not gpus.is_gpu(device):
         return ""
-    if gpus.is_missing(device):
+    if gpus.missing([device]):
         return f"While #{experiment.number} trained, its card was lost: {devices.are_missing([device])}."
     end = log[-8000:]
-    if told := OF_THE_CARD.search(end):
+    told = OF_THE_CARD.search(end)
+    if told and not experiment.losses:  # once without asking: the log may say so whatever the card does
         todo = "See `nvidia-smi -q` and the system's log; a restart of the machine resets the card"
         return f"{gpus.called(device)} failed while #{experiment.number} trained: {told[0]}. {todo}."
-    if experiment.run.program.has_exam and HINT.search(end):
+    if experiment.run.program.has_exam and (told or HINT.search(end)):
         with heartbeat(experiment) as lease:
             said = _try(device)
             lease.check()
@@ -68,10 +69,10 @@ def takes_back(experiment: Experiment, failure: Failure, log: str) -> bool:
     """
     words = found(experiment, failure, log)
     if words:
-        training.remove(experiment)
         if experiment.losses:
             raise NotReady("device", words)
         experiment.requeue(by="loop", why=words[:500], losses=1)
+        training.remove(experiment)
     return bool(words)
 
 
@@ -91,4 +92,5 @@ def _try(device: str) -> str:
             return ""
     if ended.result.ended == "timeout":
         return f"{gpus.called(device)} did not answer within {TRY_SECONDS:.0f} s. A restart of the machine resets it."
-    return last_words(ended.log).removeprefix("prepare: ") if ended.result.exit_code else ""
+    said = last_words(ended.log)
+    return said.removeprefix("prepare: ") if ended.result.exit_code and said.startswith("prepare: ") else ""

@@ -13,8 +13,8 @@ from trainer.output import Summary, classify_failure
 from trainer.spec import Result
 
 SAME = 1e-4  # relative: train.py prints six decimals of the judge's number
-# Beyond the budget and the baseline's own start-up; of a start-up that is longer than the budget, its own share counts.
-OVERTIME_SECONDS, OVERTIME_SHARE, STARTUP_SHARE = 2.0, 0.10, 0.5
+# Beyond the budget and the baseline's own start-up, which is longer once than another time: that counts in a short budget.
+OVERTIME_SECONDS, OVERTIME_SHARE, STARTUP_SECONDS = 2.0, 0.10, 2.0
 LEAST_BPB = 0.05  # no text is that predictable; of another metric nothing is known
 JUMP_SHARE, JUMP_TIMES = 0.20, 5.0  # a gain beyond this share of the best and this many times the largest so far
 HOLDS_SHARE = 0.5  # of such a gain, that another seed and the secret text must show too
@@ -119,7 +119,7 @@ def is_overtime(exam_after: float | None, budget_seconds: float, startup_seconds
     """Whether it trained for longer than the budget, by the clock outside: seconds until the exam began."""
     if exam_after is None or startup_seconds is None:
         return False
-    slack = OVERTIME_SECONDS + max(OVERTIME_SHARE * budget_seconds, STARTUP_SHARE * startup_seconds)
+    slack = OVERTIME_SECONDS + max(OVERTIME_SHARE * budget_seconds, min(startup_seconds / 2, STARTUP_SECONDS))
     return exam_after > budget_seconds + startup_seconds + slack
 
 

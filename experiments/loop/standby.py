@@ -19,9 +19,8 @@ from django.conf import settings
 from experiments.loop import devices, training
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.states import State
+from experiments.states import Kind, State
 from trainer import gpus, launch
-from trainer.ready import SETS
 from trainer.spec import GO, is_locked, mtime
 
 log = logging.getLogger(__name__)
@@ -59,6 +58,8 @@ class Preparing:
 
 def pick(experiment: Experiment) -> str:
     """The name of a workspace in which a process stands by for it; "" where none does. Ask it while `choosing`."""
+    if experiment.kind == Kind.BASELINE:  # what a start takes is known by it
+        return ""
     if experiment.seed != experiment.run.seed:  # a repeat: its seed was read with what is imported
         return ""
     return next((path.name for path in _waiting(experiment.run) if is_locked(path / "lock")), "")
@@ -84,9 +85,27 @@ def _clear_the_dead() -> None:
 
 def _has_room() -> bool:
     """A core beside those that train, and memory."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = int(os.environ.get("AUTORESEARCH_THREADS") or 1)
-    return cores > len(devices.names()) * threads and psutil.virtual_memory().available > ROOM_BYTES
+    return _cores() > len(devices.names()) * threads and _free_memory() > ROOM_BYTES
+
+
+def _cores() -> float:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = (_of_container("cpu.max") or ["max", ""])[:2]
+    return min(cores, int(quota) / int(period)) if quota.isdigit() else cores
+
+
+def _free_memory() -> int:
+    """Bytes. What a container keeps of files is not counted as used."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = _of_container("memory.max"), _of_container("memory.stat")
+    return min(free, int(limit[0]) - int(used[used.index("anon") + 1])) if limit and limit[0].isdigit() else free
+
+
+def _of_container(name: str) -> list[str]:
+    """The words of a file of its cgroup (version 2); none where there is no such limit."""
+    file = Path("/sys/fs/cgroup", name)
+    return file.read_text().split() if file.exists() else []
 
 
 def _stand_by(run: Run) -> None:
@@ -115,7 +134,7 @@ def _modules(program: Program, commit: str, device: str) -> list[str]:
     """
     script = program.command[1] if len(program.command) > 1 and program.command[0] == "{python}" else ""
     text = Workspace(program.repo).read(commit, [script]).get(script, "") if script.endswith(".py") else ""
-    if not re.search(r"(?m)^\s*(import|from)\s+torch\b", text) or SETS.search(text):
+    if not re.search(r"(?m)^\s*(import|from)\s+torch\b", text) or launch.SETS.search(text):
         return []
     is_compiled = gpus.is_gpu(device) and "torch.compile" in text
     own = ["prepare"] if "prepare.py" in program.fixed else []

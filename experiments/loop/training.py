@@ -202,10 +202,13 @@ def is_awaited(workspace: str) -> bool:
 def end_orphans() -> None:
     """End what trains or stands by on this machine and was called off while nobody followed it, and clear its folder."""
     for folder in Path(settings.WORK_DIR).glob("*"):
-        if not is_wanted(folder.name):
-            clear(folder)
-        elif launch.stands_by(folder):
-            (folder / AWAITED).touch()
+        try:
+            if not is_wanted(folder.name):
+                clear(folder)
+            elif launch.stands_by(folder):
+                (folder / AWAITED).touch()
+        except OSError as error:  # what one training has left must not stop the others
+            log.warning("%s: %s", folder, error)
 
 
 def clear(folder: Path) -> None:

@@ -12,6 +12,7 @@ from experiments import model_check, tasks
 from experiments.forms_new import ModelForm, NewProgramForm
 from experiments.forms_program import free_tag
 from experiments.models import Program
+from experiments.states import StateError
 from experiments.views.answers import by
 
 
@@ -31,7 +32,11 @@ def _create(request: HttpRequest, form: NewProgramForm) -> HttpResponse:
         messages.success(request, f"{program} is there. Read its program.md, then start a run.")
         return redirect("program", program.pk)
     tag, old = free_tag(program, timezone.localdate()), form.cleaned_data["instead_of"]
-    run = tasks.start_run(program, tag, by=by(request), instead_of=old, **options)
+    try:
+        run = tasks.start_run(program, tag, by=by(request), instead_of=old, **options)
+    except StateError as error:
+        messages.error(request, f"{program} is there, but its run has not started: {error} Start it here.")
+        return redirect("program", program.pk)
     room = f" {old} makes room: its runs pause after what they train now." if old else ""
     messages.success(request, f"{run} has started with the baseline.{room}")
     return redirect("run", run.pk)

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
+from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_GET, require_POST
 
 from experiments import diffs, forms_stale, markup, tasks
@@ -45,7 +46,7 @@ def _context(program: Program, **changed: Any) -> dict[str, Any]:
         "start_form": StartRunForm(program),
         "versions": _versions(program),
         "runs": _runs(program),
-        "other_data": other_data(program),
+        "other_data": SimpleLazyObject(lambda: other_data(program)),  # a part of the page does not ask
         **changed,
     }
 

@@ -161,7 +161,7 @@ def main() -> int:
         print(REHEARSAL, flush=True)
     with bench.closing:
         run_parts(bench, (gpu_speed if options.call == "speed" else gpu_loop).parts(bench))
-    return show(options.call, bench, facts, time.monotonic() - began, options.limit)
+        return show(options.call, bench, facts, time.monotonic() - began, options.limit)
 
 
 if __name__ == "__main__":

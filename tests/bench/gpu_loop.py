@@ -84,8 +84,8 @@ def parts(bench: Bench) -> list[Part]:
         Part("up", 40.0, up),
         Part("experiments", EXPERIMENTS * (bench.seconds + around), with_it(experiments)),
         Part("out of memory", 30.0, with_it(out_of_memory)),
-        Part("gpu worker killed", 30.0, with_it(kill_worker)),
-        Part("shim killed", 40.0, with_it(kill_shim)),
+        Part("gpu worker killed", 45.0, with_it(kill_worker)),
+        Part("shim killed", 60.0, with_it(kill_shim)),
     ]
 
 
@@ -125,22 +125,22 @@ def out_of_memory(bench: Bench, here: Machine) -> None:
 
 
 def kill_worker(bench: Bench, here: Machine) -> None:
-    run = here.start_run("device_steps", budget=6, tag="worker", max_experiments=1)
-    pids = here.wait_training(run, seconds=bench.left)
+    run = here.start_run("device_steps", budget=20, tag="worker", max_experiments=1)
+    pids = here.wait_training(run, seconds=min(25.0, bench.left))
     here.kill(here.child("gpu"))
     began = time.monotonic()
-    if here.wait_training(run, after_attempt=1, seconds=bench.left) != pids:
+    if here.wait_training(run, after_attempt=1, seconds=min(25.0, bench.left)) != pids:
         raise RuntimeError("the training was begun anew, not gone on with")
     bench.add("gpu worker killed: the training goes on; followed again after", time.monotonic() - began, "s")
     wait_for(lambda: here.experiment(run)["state"] == "kept", bench.left)
 
 
 def kill_shim(bench: Bench, here: Machine) -> None:
-    run = here.start_run("device_steps", budget=6, tag="shim", max_experiments=1)
-    pids = here.wait_training(run, seconds=bench.left)
+    run = here.start_run("device_steps", budget=20, tag="shim", max_experiments=1)
+    pids = here.wait_training(run, seconds=min(25.0, bench.left))
     here.kill(pids["pid"])
     began = time.monotonic()
-    here.wait_training(run, after_attempt=1, seconds=bench.left)
+    here.wait_training(run, after_attempt=1, seconds=min(25.0, bench.left))
     if is_running(pids["child"]):
         raise RuntimeError("the training outlived its shim")
     bench.add("shim killed: trains anew after", time.monotonic() - began, "s")

@@ -11,6 +11,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from django.conf import settings
+
 from experiments.loop import alone
 from tests.bench.gpu import Bench, Part
 from tests.bench.table import Line, at_most
@@ -22,7 +24,7 @@ TOKENS = re.compile(r"tok/sec: ([\d,]+)")
 
 
 def parts(bench: Bench) -> list[Part]:
-    scratch = bench.closing.enter_context(tempfile.TemporaryDirectory(prefix="bench-gpu-"))
+    scratch = bench.closing.enter_context(tempfile.TemporaryDirectory(prefix="bench-gpu-", dir=settings.VAR_DIR))
     caches = Path(scratch) / "compiled"  # by the first training
     around = 75.0 if bench.is_gpu else 15.0  # start-up and exam
     seconds = bench.seconds + around
@@ -32,11 +34,10 @@ def parts(bench: Bench) -> list[Part]:
         Part("data", 30.0, lambda bench: print(f"  {launch.prepare(bench.data)}")),
         Part(f"preset {name}", seconds, lambda bench: train(bench, bench.preset, ours, name, caches)),
         Part("warm start", around, lambda bench: start_again(bench, ours, caches)),
-        Part("preset upstream", seconds, lambda bench: train(bench, upstream[0], upstream[1], "upstream")),
     ]
     if file := bench.file:
         found.append(Part(str(file), seconds, lambda bench: train(bench, upstream[0], file.read_text(), file.name)))
-    return found
+    return [*found, Part("preset upstream", seconds, lambda bench: train(bench, upstream[0], upstream[1], "upstream"))]
 
 
 def shipped(preset: presets.Preset) -> str:
@@ -90,7 +91,7 @@ def run(
     with alone.scratch() as workspace:
         job = alone.job(workspace, alone.Wish(preset, data, bench.device, seconds, source))
         job = replace(job, deadline_seconds=bench.left, compiled=lend if lend and lend.exists() else None)
-        launch.start(job).wait()
+        launch.start(job).wait(bench.left)
         ended = alone.conclude(job)
         if keep:
             compiled.keep(workspace / "out", keep)

@@ -80,7 +80,8 @@ def test_what_was_loaded_before_its_turn_is_no_start_up_of_its_own(after: float,
 @pytest.mark.parametrize(
     ("budget", "startup", "after", "late"),
     [
-        (1, 1.8, 5.6, False), (1, 1.8, 5.8, True), (0.5, 38.0, 59.0, False),  # a start takes longer once than another time
+        (1, 1.8, 5.6, False), (1, 1.8, 5.8, True),  # a start takes longer once than another time
+        (0.5, 38.0, 42.5, False), (0.5, 38.0, 42.6, True), (30, 60.0, 95.1, True),  # but no budgets' worth of it
         (300, 38.0, 370.0, False), (300, 38.0, 370.1, True),  # where it is the smaller part, nothing is given away
     ],
 )  # fmt: skip

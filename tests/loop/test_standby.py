@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -111,6 +112,28 @@ def test_the_code_is_that_of_the_grant(start, loop):
     idea = ready(run)
     engine.train(idea.pk)
     assert "this is the idea" in "".join(stream.read(idea, stream.LOG).chunks) and said(idea)[0].startswith("True")
+
+
+def test_a_baseline_starts_by_itself_as_its_start_up_is_what_others_are_given(start):
+    run = start()
+    standby.Preparing()(run.best)
+    assert standby.pick(ready(run)) and standby.pick(run.best) == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "room"),
+    [
+        ({}, True), ({"cpu.max": "max 100000"}, True), ({"cpu.max": "100000 100000"}, False), ({"memory.max": "max"}, True),
+        ({"memory.max": "3000000000", "memory.stat": "anon 500000000\nfile 9"}, True),
+        ({"memory.max": "3000000000", "memory.stat": "anon 1500000000\nfile 9"}, False),
+    ],
+)  # fmt: skip
+def test_the_limits_of_a_container_count(monkeypatch, files, room):
+    monkeypatch.setattr(standby, "_of_container", lambda name: files.get(name, "").split())
+    monkeypatch.setattr(standby.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**35))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(devices, "names", lambda: ("cpu",))
+    assert standby._has_room() is room
 
 
 def test_a_repeat_starts_by_itself_and_leaves_it_to_the_next(start, loop):

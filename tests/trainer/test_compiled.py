@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,12 @@ def test_neither_depth_nor_modes_stand_in_the_way(made: Path, tmp_path: Path) ->
     assert not kept.exists()  # too deep to look at, and said so
     folders.remove(made)
     assert not made.exists()
+
+
+def test_the_place_for_it_may_be_on_another_disk(made: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        compiled.keep(made, Path(elsewhere) / "kept")
+        assert files(Path(elsewhere) / "kept") == ["inductor/ab/kernel.py", "triton/cubin"]
 
 
 def test_what_is_kept_has_the_modes_of_ours(made: Path, tmp_path: Path) -> None:

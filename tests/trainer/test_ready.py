@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.trainer.examining import Prepared
@@ -117,11 +119,14 @@ def test_a_file_of_the_program_with_a_loaded_modules_name_is_the_one_that_counts
 
 
 @pytest.mark.parametrize(
-    "line", ['os.environ["THREADS"] = "1"', "os.environ.setdefault('A', 'b')", "from os import putenv", "os.environ |= {}"]
+    "line",
+    ['os.environ["THREADS"] = "1"', "os.environ.setdefault('A', 'b')", "from os import putenv", "os.environ |= {}",
+     'os.environ["A"] += ":b"', 'os.environ[f"{a[0]}"] = "1"'],
 )
 def test_who_sets_the_environment_is_there_before_what_reads_it(tmp_path: Path, standing: Standing, line: str) -> None:
-    code = f"import os, sys\nprint('this' in sys.modules)\n{line}\nimport this"
-    assert granted(make_job(tmp_path / "1-1", code), standing, "this").count("False\nThe Zen") == 1
+    job = make_job(tmp_path / "1-1", f"import os\n{line}\n")
+    stand_by(job, standing)
+    assert not launch.grant(job)
 
 
 def test_a_script_in_a_folder_finds_what_lies_beside_it(tmp_path: Path, standing: Standing) -> None:
@@ -176,7 +181,8 @@ def test_one_that_died_is_not_used_and_nothing_of_it_is_left(tmp_path: Path, sta
     stand_by(job, standing)
     for process in wait_for(lambda: all_of(job.folder)):
         if process.pid != standing[0].pid:
-            process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):  # the first takes the others along
+                process.send_signal(signal.SIGKILL)
     standing[0].wait(20)
     assert not launch.grant(job) and all_of(job.folder) == []
     assert run(job)[1] == "ran\n"

@@ -8,11 +8,13 @@ import io
 import re
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from django.core.management import call_command
 from django.urls import reverse
+from django.utils import timezone
 
 from experiments import model_check
 from experiments.loop import actions
@@ -206,6 +208,19 @@ def test_one_click_trains_the_whole_preset_on_the_data_that_are_there(signed_in,
     assert audit.count("owner") >= 3 and "small-gpt-climbmix trains in its place" in audit
     again = signed_in.get(f"/programs/{demo.program_id}/").content.decode()
     assert "Train on climbmix" not in again and f'href="/programs/{made.pk}/"' in again
+
+
+def test_what_was_agreed_for_the_old_run_holds_for_the_new_one(signed_in, demo, settings):
+    prepare_folder(settings, "climbmix-vocab8192-v3")
+    until = timezone.now() + timedelta(hours=8)
+    Run.objects.filter(pk=demo.pk).update(mode=Mode.APPROVE_BOTH, max_cost=5.0, deadline_at=until, max_without_gain=7)
+    own = {"researcher": "command", "agent_command": ["claude", "-p", "a word"], "price_in": 1.5, "fallbacks": ["openai/y"]}
+    Program.objects.filter(pk=demo.program_id).update(**own)
+    shown = signed_in.get(f"/programs/{demo.program_id}/").content.decode()
+    assert signed_in.post(URL, hidden_fields(shown)).status_code == 302
+    run = Program.objects.get(name="small-gpt-climbmix").runs.get()
+    assert (run.mode, run.max_cost, run.deadline_at, run.max_without_gain) == (Mode.APPROVE_BOTH, 5.0, until, 7)
+    assert {name: getattr(run.program, name) for name in own} == own
 
 
 def test_who_pauses_can_be_resumed_and_a_second_click_makes_no_second_run_of_a_name(signed_in, demo, settings):
