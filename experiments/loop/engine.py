@@ -97,6 +97,7 @@ def _fail(experiment: Experiment, reason: Failure, detail: str) -> None:
 def _hold(experiment: Experiment, error: NotReady) -> None:
     try:
         experiment.requeue(by="loop", why=str(error)[:500], losses=0)  # after a resume it begins anew
+        training.remove(experiment)
     except StaleState as stale:
         log.info("let go: %s", stale)
     _pause(experiment, error.cause, str(error))

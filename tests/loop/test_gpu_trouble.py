@@ -86,12 +86,16 @@ def test_with_another_card_it_goes_on_there(run, cards, loop, answers, monkeypat
     assert why.startswith("While #1 trained, its card was lost: GPU 0 is not there")
 
 
-def test_what_only_a_card_does_is_tried_once_more_and_then_waits_for_a_person(run, loop, answers):
-    answers(says("CUDA error: uncorrectable ECC error encountered"))
-    loop.until(run, lambda: run.state == RunState.PAUSED)
-    idea = run.experiments.get(number=1)
-    assert (idea.state, idea.attempt, run.reason) == (State.READY, 3, "device")
-    assert "GPU 0 failed while #1 trained: uncorrectable ECC error" in run.detail
+ECC = "CUDA error: uncorrectable ECC error encountered"
+
+
+def test_what_only_a_card_does_is_tried_once_more_and_then_it_is_the_edits_own_fault(run, loop, answers):
+    """A log may say so whatever the card does: it must not stop the night."""
+    answers(says(ECC), change("MATRIX_LR", 0.09))
+    failed = loop.finish(run, 2)[1]
+    assert (failed.state, failed.reason, failed.attempt) == (State.FAILED, Failure.CRASH, 2)
+    why = failed.moves.filter(old=State.TRAINING, new=State.READY).get().why
+    assert why.startswith("GPU 0 failed while #1 trained: uncorrectable ECC error")
 
 
 @pytest.fixture
@@ -123,6 +127,16 @@ def test_a_log_about_cuda_is_believed_only_where_our_own_code_fails_too(run, ask
     assert gpu_trouble.found(idea, Failure.CRASH, words) == ""
 
 
+def test_the_second_time_our_own_code_must_fail_too(run, asked):
+    idea = ready(run)
+    idea.device = "0"
+    assert gpu_trouble.found(idea, Failure.CRASH, ECC).startswith("GPU 0 failed while #1 trained")
+    idea.losses = 1
+    assert gpu_trouble.found(idea, Failure.CRASH, ECC) == ""
+    asked[0] = "torch 2.13.0 cannot use the GPU 0"
+    assert gpu_trouble.found(idea, Failure.CRASH, ECC) == asked[0]
+
+
 @without_gpu
 def test_our_own_try_goes_the_way_of_a_training_and_says_what_is_missing(cards, settings):
     assert re.match(NO_GPU, gpu_trouble._try("0"))
@@ -137,7 +151,7 @@ def test_the_first_training_says_in_one_line_why_torch_cannot_use_the_card_and_t
     run = actions.start_run(actions.create_program("first", template=tmp_path), "night", by="ada")
     loop.until(run, lambda: run.state == RunState.PAUSED)
     baseline = run.experiments.get()
-    assert (run.reason, baseline.state, baseline.reason, baseline.losses) == ("device", State.READY, "", 1)
+    assert (run.reason, baseline.state, baseline.reason, baseline.attempt) == ("device", State.READY, "", 3)
     assert re.fullmatch(f"{NO_GPU}.*", run.detail)
     assert "trains on" not in "".join(stream.read(baseline, stream.LOG).chunks)
 
