@@ -47,7 +47,8 @@ class AgentFields(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.program: Program = getattr(self, "instance")  # noqa: B009  the form of a program that this stands beside
-        self.initial.setdefault("agent_command", joined(self.program.agent_command))
+        given = (kwargs.get("initial") or {}).get("agent_command")
+        self.initial["agent_command"] = given or joined(self.program.agent_command)
 
     def clean_agent_network(self) -> bool:
         return self.cleaned_data["agent_network"] is True
