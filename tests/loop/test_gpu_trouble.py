@@ -107,24 +107,25 @@ def asked(run, monkeypatch):
     return said
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "CUDA error: unspecified launch failure", "CUDA error: no CUDA-capable device is detected",
-        "CUDA driver version is insufficient for CUDA runtime version", "HIP error: invalid device function",
-        "Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
-        "Found no NVIDIA driver on your system", "prepare: torch 2.13.0 cannot use the GPU 0: it sees none.",
-    ],
+LOGS = (
+    "CUDA error: unspecified launch failure", "CUDA error: no CUDA-capable device is detected",
+    "CUDA driver version is insufficient for CUDA runtime version", "HIP error: invalid device function",
+    "Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
+    "Found no NVIDIA driver on your system", "prepare: torch 2.13.0 cannot use the GPU 0: it sees none.",
 )  # fmt: skip
-def test_a_log_about_cuda_is_believed_only_where_our_own_code_fails_too(run, asked, words):
+
+
+def test_a_log_about_cuda_is_believed_only_where_our_own_code_fails_too(run, asked):
     idea = ready(run)
-    idea.device = "0"
-    assert gpu_trouble.found(idea, Failure.CRASH, words) == ""
-    asked[0] = "torch 2.13.0 cannot use the GPU 0"
-    assert gpu_trouble.found(idea, Failure.CRASH, words) == asked[0]
-    assert gpu_trouble.found(idea, Failure.OOM, words) == gpu_trouble.found(idea, Failure.CRASH, "ValueError: cuda") == ""
-    idea.device = "cpu"
-    assert gpu_trouble.found(idea, Failure.CRASH, words) == ""
+    for words in LOGS:
+        asked[0], idea.device = "", "0"
+        assert gpu_trouble.found(idea, Failure.CRASH, words) == "", words
+        asked[0] = "torch 2.13.0 cannot use the GPU 0"
+        assert gpu_trouble.found(idea, Failure.CRASH, words) == asked[0], words
+        assert gpu_trouble.found(idea, Failure.OOM, words) == ""
+        assert gpu_trouble.found(idea, Failure.CRASH, "ValueError: cuda") == ""
+        idea.device = "cpu"
+        assert gpu_trouble.found(idea, Failure.CRASH, words) == ""
 
 
 def test_the_second_time_our_own_code_must_fail_too(run, asked):

@@ -217,7 +217,7 @@ def on_the_cpu(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared, zyg
     return train(tmp_path_factory.mktemp("cpu"), prepared, zygote, "train.py", "")[0]
 
 
-@pytest.mark.parametrize("kind", ["FlexAttention", "FlashAttention 3", "FlashAttention 4"])
+@pytest.mark.parametrize("kind", ["FlexAttention", "FlashAttention 4"])
 def test_a_whole_training_on_a_gpu_that_is_the_cpu_ends_where_the_cpus_does(
     tmp_path: Path, prepared: Prepared, zygote: Zygote, on_the_cpu: Summary, kind: str
 ) -> None:
