@@ -24,6 +24,7 @@ HOT = 85  # degrees; cards of data centres slow down a little above
 BUSY_PERCENT = 10  # of a card that somebody else uses
 AMD = Path("/sys/class/drm")
 AMDS_VENDOR = "0x1002"
+OLD_MIG = "MIG-GPU-"  # names that CUDA still takes and NVML no longer gives
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def missing(names: Collection[str]) -> list[str]:
     """Those that NVML does not know, or no longer. Without NVML nobody can say."""
     with _nvml() as is_there:
         found = installed() if is_there and names else ()
-        return [name for name in names if is_there and not any(gpu.is_called(name) for gpu in found)]
+        known = [name for name in names if is_there and not name.startswith(OLD_MIG)]
+        return [name for name in known if not any(gpu.is_called(name) for gpu in found)]
 
 
 def trouble() -> str:

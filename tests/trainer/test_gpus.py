@@ -211,3 +211,11 @@ def test_what_rocr_leaves_is_counted_anew_by_hip(
         if value is not None:
             monkeypatch.setenv(name, value)
     assert gpus.devices() == used
+
+
+def test_what_is_missing_is_what_nvml_could_name_and_does_not(machine: Machine) -> None:
+    old = "MIG-GPU-1111/1/0"  # CUDA takes it, NVML has no such name any more
+    machine(Handle(FIRST, "NVIDIA H100"))
+    assert gpus.missing(["0", FIRST, "1", "GPU-9999", old]) == ["1", "GPU-9999"]
+    machine(has_driver=False)
+    assert gpus.missing(["0", "1"]) == []
