@@ -14,8 +14,8 @@ def remove(folder: Path) -> None:
     """The folder and all below it, where it is there; also what was closed, or nested deeper than Python can follow."""
     with contextlib.suppress(RecursionError):  # before Python 3.13
         shutil.rmtree(folder, ignore_errors=True)
-    if folder.is_dir() and not folder.is_symlink():
-        rm, chmod = ["rm", "-rf", "--", str(folder)], ["chmod", "-R", "u+rwX", str(folder)]
-        for command in (rm, chmod, rm) if folder.exists() else ():
+    rm, chmod = ["rm", "-rf", "--", str(folder)], ["chmod", "-R", "u+rwX", str(folder)]
+    for command in (rm, chmod, rm):
+        if folder.is_dir() and not folder.is_symlink():
             with contextlib.suppress(subprocess.TimeoutExpired):  # the next look goes on
                 subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
