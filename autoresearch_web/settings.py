@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 
@@ -167,12 +169,21 @@ def _redis_socket() -> Path:
 REDIS_SOCKET = _redis_socket()  # of the embedded server
 REDIS_URL = env_text("REDIS_URL", f"unix://{REDIS_SOCKET}")
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
-CHANNEL_LAYERS = {
-    "default": {
+
+
+def channel_layer(url: str) -> dict[str, Any]:
+    """Redis tells every number's messages to all numbers: the number is part of each channel's name."""
+    number = re.search(r"(?:/|[?&]db=)(\d+)(?:[?&]|$)", url)
+    return {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_connect_timeout": 2, "socket_timeout": 30}]},
+        "CONFIG": {
+            "hosts": [{"address": url, "socket_connect_timeout": 2, "socket_timeout": 30}],
+            "prefix": f"autoresearch-{number[1] if number else 0}-",
+        },
     }
-}
+
+
+CHANNEL_LAYERS = {"default": channel_layer(REDIS_URL)}
 
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"

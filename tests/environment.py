@@ -36,10 +36,9 @@ def _start_redis() -> subprocess.Popen[bytes]:
     raise RuntimeError("Redis for the tests did not start")
 
 
-if "REDIS_URL" not in os.environ:
-    _redis = _start_redis()
-    os.environ["REDIS_URL"] = f"unix://{VAR / 'redis.sock'}"
-    atexit.register(lambda: (_redis.kill(), _redis.wait()))
+_redis = _start_redis()  # of each worker's own: two of them count their runs from 1 and would hear each other's live updates
+os.environ["REDIS_URL"] = f"unix://{VAR / 'redis.sock'}"
+atexit.register(lambda: (_redis.kill(), _redis.wait()))
 atexit.register(shutil.rmtree, VAR, True)
 
 

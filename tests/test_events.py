@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from channels_redis.pubsub import RedisPubSubChannelLayer
 from django.test import override_settings
 from redis import Redis
 
+from autoresearch_web.settings import channel_layer
 from experiments import events
 from experiments.management.processes import redis_command
 from tests.installation import wait_for
@@ -38,9 +42,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "redis.sock")
-    config = {"hosts": [{"address": f"unix://{server.socket}", "socket_connect_timeout": 1}]}
-    layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": config}
-    with override_settings(CHANNEL_LAYERS={"default": layer}):
+    with override_settings(CHANNEL_LAYERS={"default": channel_layer(f"unix://{server.socket}")}):
         yield server
     server.kill()
 
@@ -62,6 +64,24 @@ def test_they_come_in_order_over_one_connection(server: Server):
     said = heard(server, 5)
     assert [b"change %d" % (n // 2) in data for n, data in enumerate(said)] == [True] * 10
     assert server.client.info("stats")["total_connections_received"] == before + 1  # the ear's own
+
+
+@pytest.mark.parametrize(
+    ("theirs", "told"), [("", True), ("?db=0", True), ("?db=1", False), ("?db=10&client_name=web", False)]
+)
+def test_an_installation_hears_those_of_its_own_number(server: Server, theirs: str, told: bool):
+    other = channel_layer(f"unix://{server.socket}{theirs}")
+
+    async def listen() -> bool:
+        layer = RedisPubSubChannelLayer(**other["CONFIG"])
+        channel = await layer.new_channel()
+        await layer.group_add(events.run_group(7), channel)
+        await asyncio.to_thread(events.changed, 7, "ours")
+        with contextlib.suppress(TimeoutError):
+            return bool(await asyncio.wait_for(layer.receive(channel), 0.3))
+        return False
+
+    assert asyncio.run(listen()) is told
 
 
 def test_redis_away_fails_nothing_and_once_it_is_back_they_arrive_again(server: Server, caplog: pytest.LogCaptureFixture):
