@@ -38,6 +38,7 @@ AGENT_DIR = VAR_DIR / "agents"  # one folder per external agent at work
 LOG_DIR = VAR_DIR / "log"
 PREFLIGHT_DIR = VAR_DIR / "preflight"  # one folder per rehearsal in progress
 COMPILED_DIR = VAR_DIR / "compiled"  # what compilers made of the programs
+ANSWERS_DIR = VAR_DIR / "answers"  # what each token of the held-out text costs a best, for the judge
 DEVICE_DIR = VAR_DIR / "devices"  # one lock file per device
 TEMPLATE_DIR = BASE_DIR / "trainer" / "template"
 

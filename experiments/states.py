@@ -66,6 +66,7 @@ class Badge(StrEnum):
     """What is known about a score. Kept with the experiment, shown with its score."""
 
     VERIFIED = "verified"  # the judge's number
+    UNPROVEN = "unproven"  # the judge's number, and no second process could confirm it
     SELF_REPORTED = "self-reported"  # the training's own: its program brings its own metric
     TAMPERED = "tampered"
     LEAK = "leak"

@@ -45,6 +45,7 @@ RELATIONS: dict[str, str] = {  # of an experiment to its subject
 }
 BADGES: dict[str, str] = {
     Badge.VERIFIED: "The score is the judge's: measured by a process that runs none of the edited code.",
+    Badge.UNPROVEN: "The judge's score, but no second process could be built to confirm that the model saw no answer.",
     Badge.SELF_REPORTED: "The score is what the training printed: its program brings a metric of its own.",
     Badge.TAMPERED: "What it printed, or the fixed files, are not what they should be.",
     Badge.LEAK: "The model saw what it was to predict, or learned during the exam.",
@@ -70,6 +71,9 @@ CHECKS: dict[str, str] = {  # of the judge's report, with their unit
     "repeat": "asked again, largest change (nats)",
     "learned_bpb": "learned in the exam, worth (bpb)",
     "last_sigmas": "last position, standard errors",
+    "places": "second process, hidden places",
+    "seen_bpb": "second process, believes less (bpb)",
+    "bound_bpb": "of this at most is leak, at 95% (bpb)",
 }
 _BEFORE = {State.PROPOSING, State.REVIEWING, State.READY}
 _BY_US: dict[str, str] = {
@@ -109,6 +113,8 @@ def exam_facts(exam: dict[str, Any], sandbox: str, hardware: dict[str, Any]) -> 
             ("its hash", str(exam.get("validation_hash", ""))[:12]),
             ("exam", f"{exam.get('seconds') or 0.0:.1f} s, {exam.get('batches', 0)} batches"),
         ]
+        if exam.get("twice"):
+            facts.append(("second process", exam.get("why_not") or f"agrees, {exam.get('second_seconds', 0.0):.1f} s"))
         if exam.get("after_seconds") is not None:
             facts.append(("began after", f"{exam['after_seconds']:.1f} s, by the clock outside"))
         facts += [(CHECKS[name], f"{value:.3g}") for name, value in (exam.get("checks") or {}).items() if name in CHECKS]

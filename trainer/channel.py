@@ -51,16 +51,15 @@ class Channel:
 
     def __init__(self, workspace: Path, exam: ExamSpec) -> None:
         self.workspace, self.folder = workspace, Path(exam.folder)
+        self.folders = [Path(folder) for folder in (exam.folder, exam.second) if folder]
         self.judge: subprocess.Popen[bytes] | None = None
         self.began_at: float | None = None  # by the monotonic clock
 
     def __enter__(self) -> Channel:
         sweep()
-        self.folder.mkdir(mode=0o700)
+        self.locks = [self._make(folder) for folder in self.folders]
         if self.folder.parent != self.workspace:
             (self.workspace / "exam").symlink_to(self.folder)
-        self.lock = os.open(self.folder, os.O_RDONLY)
-        try_lock(self.lock)
         with (self.workspace / "judge.log").open("ab") as log:
             self.judge = subprocess.Popen(
                 [sys.executable, "-I", str(JUDGE), str(self.workspace)],
@@ -73,8 +72,16 @@ class Channel:
         if self.judge is not None:
             self.judge.kill()
             self.judge.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self.lock)
+        for folder, lock in zip(self.folders, self.locks, strict=True):
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+    @staticmethod
+    def _make(folder: Path) -> int:
+        folder.mkdir(mode=0o700)
+        lock = os.open(folder, os.O_RDONLY)
+        try_lock(lock)
+        return lock
 
     @property
     def report(self) -> dict[str, object] | None:
@@ -96,15 +103,24 @@ class Channel:
         if self.judge.poll():
             raise JudgeFailed(f"The judge ended with exit code {self.judge.returncode}. {self._words()}")
 
+    @property
+    def is_second_due(self) -> bool:
+        return (self.report or {}).get("twice") == "due"
+
+    @property
+    def has_ended(self) -> bool:
+        return self.judge is not None and self.judge.poll() is not None
+
     def finish(self) -> None:
-        """The training has ended by itself: the judge may finish what it was given. SIGTERM tells it that no more comes."""
+        """Whom it asks has ended: the judge may finish what it was given. SIGTERM tells it that no more comes."""
         assert self.judge is not None
         self._note_begin()
-        if (self.report or {}).get("problem") == "unfinished":
+        before, until = self.report or {}, time.monotonic() + FINISH_SECONDS
+        if before.get("problem") == "unfinished" or before.get("twice") == "due":
             with contextlib.suppress(ProcessLookupError):
                 self.judge.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.judge.wait(FINISH_SECONDS)
+            while not self.has_ended and self.report == before and time.monotonic() < until:
+                time.sleep(0.01)
 
     def _note_begin(self) -> None:
         if self.began_at is None and (self.workspace / "exam.json").exists():

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import select
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from trainer.scoring import DTYPES, FileAnswer, Integers
+from trainer.spec import TENSORS
 
 SLOTS = 2  # the training works on one while the judge scores the other
 PAGE = 4096  # so aligned, a driver can pin a slot
 LINE_BYTES = 4096  # of one message, at most
+MOST_TENSORS, READ_BYTES = 2**33, 2**24  # bytes
 WORDS = 600  # letters of the training's own words that are kept
 FOUND_BY_TRAINING = ("shape", "oom")  # problems that its side finds
 
@@ -102,7 +106,7 @@ class Desk:
         message = self.hear()
         if "problem" in message:
             problem = message["problem"] if message["problem"] in FOUND_BY_TRAINING else "answer"
-            raise ExamEnded(problem, _tame(message["detail"]) if isinstance(message.get("detail"), str) else self._said())
+            raise ExamEnded(problem, tame(message["detail"]) if isinstance(message.get("detail"), str) else self._said())
         slot = number % SLOTS
         expected = {"answer": number, "slot": slot, "shape": list(self.shape)}
         dtype = message.get("dtype")
@@ -128,10 +132,29 @@ class Desk:
             time.sleep(0.02)  # somebody has opened and closed it, and may come again
         return data
 
+    def take_tensors(self, target: Path) -> None:
+        """Copy what the training has written of its model out of its reach, unread. Raises OSError."""
+        source = os.open(self.folder / TENSORS, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(source, "rb") as given, target.open("xb") as copy:
+            found, disk = os.fstat(source), os.fstatvfs(copy.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is no file")
+            most = min(MOST_TENSORS, disk.f_bavail * disk.f_frsize // 2)
+            if found.st_size > most:
+                raise OSError(errno.EFBIG, f"{found.st_size / 1e6:,.0f} MB, and there is room for {most / 1e6:,.0f}")
+            left = most  # it may still grow
+            while left > 0 and (data := given.read(min(left, READ_BYTES))):
+                copy.write(data)
+                left -= len(data)
+
+    def forget(self) -> None:
+        """Free the memory of its logits: nothing more is asked here."""
+        os.ftruncate(self.logits, 0)
+
     def _said(self) -> str:
-        return _tame(self.line.decode(errors="replace"))
+        return tame(self.line.decode(errors="replace"))
 
 
-def _tame(words: str) -> str:
+def tame(words: str) -> str:
     """What the training said, as one short printable line."""
     return "".join(letter if letter.isprintable() else " " for letter in words[:WORDS])

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.checks import Finding, Twin, check_again, check_dice, check_last, check_suffix
 from trainer.paper import Shard, Splicer
@@ -81,7 +82,7 @@ class Exam:
         """Raises AnswerError."""
         if question.scored:
             name, batch = question.scored
-            targets = self._rows("y", "text" if name == "again" else name, batch)
+            targets = self.targets("text" if name == "again" else name, batch)
             self.nats[question.scored] = self.scorer.nats(answer, targets.ravel()).reshape(targets.shape)
         if question.thrown is not None:
             nats = self.scorer.nats(answer, np.roll(question.x.ravel(), -1))
@@ -100,6 +101,33 @@ class Exam:
         if wrong:
             return Marks(None, None, "leak", wrong[0], checks)
         return Marks(text, secret, "", "", checks)
+
+    # What is known of it
+
+    @property
+    def bpb_per_nat(self) -> float:
+        """Of one token of the text, on average."""
+        text = self.shards["text"]
+        return float(text.weight.size / text.bytes / math.log(2))
+
+    def question(self, name: str, batch: int) -> Integers:
+        return self._rows("x", name, batch)
+
+    def targets(self, name: str, batch: int) -> Integers:
+        return self._rows("y", name, batch)
+
+    def real_rows(self, name: str, batch: int) -> Integers:
+        return self._real(self.batches[name][batch])
+
+    def counted(self, name: str, batch: int) -> NDArray[np.bool_]:
+        return np.asarray(self._weight(name, batch) > 0)
+
+    def rows_of(self, name: str) -> Doubles:
+        """Nats of every target of a shard that was asked, (rows, T)."""
+        found: Doubles = np.empty(self.shards[name].x.shape)
+        for batch, rows in enumerate(self.batches[name]):
+            found[rows[rows >= 0]] = self.nats[name, batch][rows >= 0]
+        return found
 
     # What is asked
 
@@ -173,12 +201,10 @@ class Exam:
 
     def _findings(self) -> list[Finding]:
         """The more particular first: who rolls dice fails every check."""
-        text = self.shards["text"]
-        bpb_per_nat = text.weight.size / text.bytes / math.log(2)
-        counted = self._weight("text", 0) > 0
+        counted = self.counted("text", 0)
         return [
-            check_again(self.first, self.nats["text", 0][counted], self.nats["again", 0][counted], bpb_per_nat),
-            check_suffix(self.suffix_twins, bpb_per_nat),
+            check_again(self.first, self.nats["text", 0][counted], self.nats["again", 0][counted], self.bpb_per_nat),
+            check_suffix(self.suffix_twins, self.bpb_per_nat),
             check_dice(np.concatenate(self.thrown), self.vocab),
             check_last(*self._last_and_before()),
         ]

@@ -2,9 +2,10 @@
 
     python -I trainer/judge.py WORKSPACE
 
-The spec names the data and the channel's folder (desk.py); exam.py says what is asked and what the answers show. The
-report is WORKSPACE/exam.json, out of the training's reach: written first when the exam begins, and last before the
-training hears the result. Where there is none, the training never asked to be examined.
+The spec names the data and the channel's folder (desk.py); exam.py says what is asked and what the answers show. What would
+be kept is asked about in a second process too (second.py), when the first one has ended. The report is WORKSPACE/exam.json,
+out of the training's reach: written first when the exam begins, then before the training hears the result. Where there is
+none, the training never asked to be examined.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import os
 import signal
 import sys
 import time
+import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our
 
 import numpy as np
 
-from trainer.desk import Desk, ExamEnded
+from trainer.desk import Desk, ExamEnded, tame
 from trainer.exam import Exam
 from trainer.paper import Shard, rows_per_batch
-from trainer.scoring import AnswerError, Scorer
-from trainer.spec import ExamSpec, write_json
+from trainer.scoring import AnswerError, Doubles, Scorer
+from trainer.second import Second
+from trainer.spec import TENSORS, ExamSpec, write_json
 
 VERSION = "bpb/1"
+ANSWERS = "answers.npz"  # nats of each token in the workspace, for the judges of later trainings
 CORES = 8  # to score on, at most
 
 
@@ -53,6 +58,9 @@ class Report:
     seconds: float = 0.0
     batches: int = 0  # answered
     checks: dict[str, float] = field(default_factory=dict)
+    twice: str = ""  # by a second process: "" for not asked | due | passed | unproven
+    why_not: str = ""  # where it is unproven
+    second_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,9 @@ class Judge:
             meta["dataset"], meta.get("text", ""), meta["validation_hash"], meta.get("train_hash", ""),
             meta.get("secret_hash", ""), meta["validation_bytes"],
         )  # fmt: skip
-        self.desk = Desk(Path(spec.folder))
+        self.second = Desk(Path(spec.second)) if spec.second else None
+        self.desk = Desk(Path(spec.folder))  # the last: the training may begin when it is there
+        self.exam: Exam | None = None
         signal.signal(signal.SIGTERM, self._no_more)
 
     def run(self) -> None:
@@ -106,19 +116,78 @@ class Judge:
         except ExamEnded as ended:
             first, self.report.detail = {}, ended.detail
         started = time.monotonic()
-        below = read_spec(self.workspace).secret_below  # this process may be older than the best of now
-        self.spec = replace(self.spec, secret_below=below)
+        now = read_spec(self.workspace)  # this process may be older than the best of now
+        self.spec = replace(self.spec, secret_below=now.secret_below, references=now.references)
         self.desk.until = started + self.spec.deadline_seconds
         self.report.began_at = time.time()
         self._save()
         self.report.problem, self.report.detail = self._outcome(first)
         self.report.seconds, self.report.batches = time.monotonic() - started, self.desk.answered
+        self.report.twice = "due" if self._is_gain else ""
         self._save()  # before the training hears it
         with contextlib.suppress(ExamEnded):
             if self.report.problem:
                 self.desk.say(error=self.report.detail)
             else:
                 self.desk.say(bpb=self.report.val_bpb)
+        if self.second and self.exam and self.report.twice:
+            self._examine_second(self.second, self.exam)
+
+    @property
+    def _is_gain(self) -> bool:
+        below = self.spec.secret_below
+        return self.report.val_bpb is not None and bool(self.second) and (below is None or self.report.val_bpb <= below)
+
+    def _examine_second(self, desk: Desk, exam: Exam) -> None:
+        """Whether a second process, which was never shown the answers, says the same. To the report."""
+        self.desk.forget()
+        self.desk, began = desk, time.monotonic()
+        self.report.twice, self.report.why_not = "unproven", self.why_not
+        if not self.why_not:
+            try:
+                self._ask_second(desk, Second(exam, np.random.default_rng(), self._references()))
+            except (ExamEnded, AnswerError) as error:
+                self.report.why_not = f"The second process gave no proper answers: {error}"
+            except TimeoutError:
+                self.report.why_not = f"The second process took more than the {self.spec.deadline_seconds:g} s of an exam."
+            except EOFError:
+                self.report.why_not = f"The second process ended, after {desk.answered} answers."
+        self.report.second_seconds = time.monotonic() - began
+        self._save()
+
+    def _ask_second(self, desk: Desk, second: Second) -> None:
+        rows, length, vocab = self._shape
+        if desk.hear().get("begin") is None:
+            raise ExamEnded("answer", "it did not begin.")
+        desk.until = time.monotonic() + self.spec.deadline_seconds
+        desk.set_terms(rows, length, vocab)
+        for question in second.questions():
+            desk.ask(question.x)
+            second.mark(question, desk.answer())
+        found = second.findings()
+        self.report.checks |= found.numbers
+        if found.problem in {"leak", "nan"}:
+            self.report.problem, self.report.detail, self.report.val_bpb = found.problem, found.detail, None
+            self.report.secret_bpb = None
+        self.report.why_not = found.detail
+        self.report.twice = "unproven" if found.problem else "passed"
+        self._save_answers(second.nats)
+        desk.say(bpb=self.report.val_bpb or 0.0)
+
+    def _references(self) -> list[dict[str, Doubles]]:
+        """Nats (rows, T) by shard of what it is compared with; not those of another text."""
+        shapes = {name: shard.x.shape for name, shard in self.held_out.shards.items()}
+        found: list[dict[str, Doubles]] = []
+        for path in self.spec.references:
+            with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile), np.load(path) as stored:
+                kept = {name: np.asarray(stored[name], np.float64) for name in stored}
+                found.append({name: nats for name, nats in kept.items() if nats.shape == shapes.get(name)})
+        return [each for each in found if each]
+
+    def _save_answers(self, nats: Mapping[str, Doubles]) -> None:
+        with contextlib.suppress(OSError):  # the next is examined without them
+            short: dict[str, Any] = {name: each.astype(np.float16) for name, each in nats.items()}
+            np.savez_compressed(self.workspace / ANSWERS, **short)
 
     def _outcome(self, first: dict[str, Any]) -> tuple[str, str]:
         """Problem and detail; the numbers go to the report."""
@@ -135,6 +204,7 @@ class Judge:
 
     def _examine(self, first: dict[str, Any]) -> tuple[str, str]:
         begin = first.get("begin")
+        self.why_not = self._take_tensors(begin)
         size = begin.get("batch_size") if isinstance(begin, dict) else None
         if type(size) is not int or size < 1:
             raise ExamEnded("answer", "evaluate_bpb's third argument, the batch size, must be a whole number from 1.")
@@ -143,7 +213,8 @@ class Judge:
         dice = np.random.default_rng()  # seeded by the system: nobody knows the cuts beforehand
         scorer = Scorer(min(CORES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else CORES))
         exam = Exam(self.held_out.shards, rows, vocab, dice, self.spec.secret_below, scorer)
-        self.desk.set_terms(rows, self.spec.seq_len, vocab)
+        self.exam, self._shape = exam, (rows, self.spec.seq_len, vocab)
+        self.desk.set_terms(*self._shape)
         for questions in exam.stages():
             self.desk.ask(questions[0].x)
             for question, following in zip(questions, [*questions[1:], None], strict=True):
@@ -154,6 +225,18 @@ class Judge:
         marks = exam.marks()
         self.report.val_bpb, self.report.secret_bpb, self.report.checks = marks.val_bpb, marks.secret_bpb, marks.checks
         return marks.problem, marks.detail
+
+    def _take_tensors(self, begin: object) -> str:
+        """Before the first question: what it is asked can be in none of them. Why there are none to be had, or ""."""
+        if self.second is None:
+            return ""
+        given = begin.get("no_tensors") if isinstance(begin, dict) else ""
+        try:
+            self.desk.take_tensors(self.second.folder / TENSORS)
+        except OSError as error:
+            why = given if given and isinstance(given, str) else error.strerror
+            return f"The model's tensors could not be handed to a second process: {tame(str(why))}."
+        return ""
 
     def _say_late(self) -> str:
         waited = time.monotonic() - self.desk.asked_at

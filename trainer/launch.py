@@ -22,13 +22,15 @@ from typing import Any
 from trainer import channel, compiled, folders, gpus, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
 from trainer.shown import is_in
-from trainer.spec import GO, READY, ExamSpec, Spec, is_locked, read_json, write_json
+from trainer.spec import GO, READY, TENSORS, ExamSpec, Second, Spec, is_locked, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
 # Of the template: data, metric, exam, and which attention is fast.
-FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py", "fast_attention.py")
+FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py", "tensors.py",
+         "fast_attention.py")  # fmt: skip
 VISIBLE = ("train", "tokenizer.json", "meta.json")  # of prepared data; held_out is for the judge alone
+LEAST_BUDGET = "0.1"  # seconds: prepare.py takes no less
 STDLIB = "stdlib"  # the data set that lies in every Python's own folder, too
 PREPARING = "preparing-"  # names of the files that say how far it is
 CHECK_SECONDS = 0.5  # between two looks whether the data is still wanted
@@ -98,6 +100,7 @@ class Job:
     exam: bool = True  # where there is prepared data: a judge gives the score
     exam_seconds: float = 600.0  # of the deadline, the exam alone
     secret_below: float | None = None  # see ExamSpec
+    references: Sequence[Path] = ()  # answers of what it is compared with, see judge.py
     seed: int = 0
     kill_grace_seconds: float = 3.0
     fixed: Mapping[str, Path] = field(default_factory=dict)  # name in the code -> our file, laid over it
@@ -250,7 +253,7 @@ def start(job: Job) -> subprocess.Popen[bytes]:
     level = _level(job)
     _make_workspace(job)
     _write_code(job)
-    return _start_shim(job.folder, _spec(job, level, _exam(job)))
+    return _start_shim(job.folder, _spec(job, level, _exam(job, level)))
 
 
 def stand_by(job: Job, modules: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -261,16 +264,16 @@ def stand_by(job: Job, modules: Sequence[str]) -> subprocess.Popen[bytes]:
     level = _level(job)
     _make_workspace(job)
     _lay_fixed_files(job)
-    return _start_shim(job.folder, replace(_spec(job, level, _exam(job)), ready=list(modules)))
+    return _start_shim(job.folder, replace(_spec(job, level, _exam(job, level)), ready=list(modules)))
 
 
 def grant(job: Job) -> bool:
     """Give what stands by in this workspace its code and its device, and let it go. False: nothing does that would fit."""
     if not (is_locked(job.folder / "lock") and stands_by(job.folder)):
         return False
-    standing = Spec.load(job.folder)
-    exam = _exam(job, standing.exam.folder if standing.exam else "")
-    spec = replace(_spec(job, _level(job), exam), ready=standing.ready)
+    standing, level = Spec.load(job.folder), _level(job)
+    exam = _exam(job, level, standing.exam.folder if standing.exam else "")
+    spec = replace(_spec(job, level, exam), ready=standing.ready)
     if _until_granted(spec) != _until_granted(standing):
         return False
     _write_code(job)
@@ -295,14 +298,15 @@ def stands_by(folder: Path) -> bool:
 def _until_granted(spec: Spec) -> Spec:
     """What was settled when it began to stand by. The rest, its device first, is settled by the grant."""
     env = {**spec.env, "CUDA_VISIBLE_DEVICES": ""}
-    exam = spec.exam and replace(spec.exam, secret_below=None)
-    return replace(spec, env=env, device_lock="", compiled="", deadline_seconds=0.0, exam=exam)
+    exam = spec.exam and replace(spec.exam, secret_below=None, references=[])
+    return replace(spec, env=env, device_lock="", compiled="", deadline_seconds=0.0, exam=exam, second=None)
 
 
 def _make_workspace(job: Job) -> None:
     folders.remove(job.folder)
     (job.folder / "src").mkdir(parents=True)
     (job.folder / "out").mkdir()
+    (job.folder / "second").mkdir()
 
 
 def _write_code(job: Job) -> None:
@@ -340,18 +344,23 @@ def _level(job: Job) -> Level:
     return level
 
 
-def _exam(job: Job, folder: str = "") -> ExamSpec | None:
+def _exam(job: Job, level: Level, folder: str = "") -> ExamSpec | None:
     """`folder`: of its channel; "": a new one."""
     if not job.exam or job.data_dir is None:
         return None
     folder = folder or str(channel.choose_folder(job.folder))
-    return ExamSpec(str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder)
+    second = f"{folder}-second" if level.name != LIMITS else ""
+    references = list(map(str, job.references))
+    return ExamSpec(
+        str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder, second, references
+    )
 
 
 def _spec(job: Job, level: Level, exam: ExamSpec | None) -> Spec:
+    env, box = environment(job, exam), _box(job, exam) if level.name != LIMITS else None
     return Spec(
         command=[part.replace("{python}", sys.executable) for part in job.command],
-        env=environment(job, exam),
+        env=env,
         deadline_seconds=job.deadline_seconds,
         grace_seconds=job.kill_grace_seconds,
         log_cap_bytes=LOG_CAP_BYTES,
@@ -360,8 +369,19 @@ def _spec(job: Job, level: Level, exam: ExamSpec | None) -> Spec:
         compiled=str(job.compiled or ""),
         exam=exam,
         level=level,
-        sandbox=_box(job, exam) if level.name != LIMITS else None,
+        sandbox=box,
+        second=_second(job, exam, env, box) if exam and box else None,
     )
+
+
+def _second(job: Job, exam: ExamSpec, env: Mapping[str, str], box: Box) -> Second:
+    """The same program in folders of its own: it has no time to train, and gets the tensors that the first one wrote."""
+    out = job.folder / "second"
+    own = {
+        "HOME": str(out), "TMPDIR": str(out), **compiled.environment(out), "AUTORESEARCH_BUDGET": LEAST_BUDGET,
+        "AUTORESEARCH_EXAM": exam.second, "AUTORESEARCH_TENSORS": f"{exam.second}/{TENSORS}",
+    }
+    return Second({**env, **own}, replace(box, write=[str(out), exam.second]))
 
 
 def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:

@@ -89,6 +89,14 @@ class Scorer:
             pass
         return nats
 
+    def nats_at(self, answer: Answer, positions: Integers, targets: Integers) -> Doubles:
+        """-log p of one target at each of these positions."""
+        logits = np.concatenate([answer.read(int(position), 1) for position in positions]).astype(np.float64)
+        with np.errstate(all="ignore"):
+            most = logits.max(axis=1)
+            chosen = logits[np.arange(len(targets)), targets]
+            return np.asarray(np.log(np.exp(logits - most[:, None]).sum(axis=1)) + (most - chosen))
+
 
 def beliefs(answer: Answer, positions: Integers) -> Floats:
     """log(p + FAINT) over the whole vocabulary, (len(positions), V)."""

@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from trainer.channel import Channel, JudgeFailed
 from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, signal_all
 from trainer.ready import LOADED
 from trainer.sandbox import wrap
-from trainer.spec import AWAITED, GO, READY, Result, Spec, mtime, try_lock, write_json
+from trainer.spec import AWAITED, GO, READY, Result, Second, Spec, mtime, try_lock, write_json
 
 READ_SIZE = 65536
 AWAITED_SECONDS = 120.0
@@ -98,7 +99,8 @@ class Shim:
                 self.channel.wait_ready(lambda: self.stopped)
                 return self._hold()
         except (JudgeFailed, OSError) as error:
-            return Result("error", None, 0.0, f"The exam could not be held: {error}", sandbox=self.spec.level.name)
+            ended = "judge_lost" if isinstance(error, JudgeFailed) else "error"
+            return Result(ended, None, 0.0, f"The exam could not be held: {error}", sandbox=self.spec.level.name)
 
     def _hold(self) -> Result:
         """Wait for the device, then train."""
@@ -162,15 +164,44 @@ class Shim:
         except OSError as error:
             ended, detail = ("disk_full" if error.errno == errno.ENOSPC else "error"), str(error)
         except JudgeFailed as error:
-            ended, detail = "error", str(error)
+            ended, detail = "judge_lost", str(error)
         finally:
             self._end(process)
         seconds = time.monotonic() - started
         if ended == "exit" and self.channel:
-            self.channel.finish()
+            ended, detail = self._finish_exam(self.channel, process.returncode)
         began = self.channel.began_at if self.channel else None
         result = Result(ended, process.returncode, seconds, detail, began and began - started)
         return self._without_wrapper(result) if box else result
+
+    def _finish_exam(self, channel: Channel, exit_code: int) -> tuple[str, str]:
+        """The training has ended: the judge says what it found, where it is due after a second process. How it ended."""
+        try:
+            if not channel.is_second_due:
+                channel.finish()
+            if self.spec.second and exit_code == 0 and channel.is_second_due:
+                self._run_second(channel, self.spec.second)
+        except JudgeFailed as error:
+            return "judge_lost", str(error)
+        except OSError as error:
+            return ("disk_full" if error.errno == errno.ENOSPC else "error"), str(error)
+        return ("stopped" if self.stopped else "exit"), ""
+
+    def _run_second(self, channel: Channel, second: Second) -> None:
+        """The first one has ended with all that it started; this one ends when the judge has nothing more to ask."""
+        assert self.spec.exam
+        seconds, spec = self.spec.exam.deadline_seconds, self.spec
+        self.spec = replace(spec, env=second.env, sandbox=second.sandbox, deadline_seconds=seconds)
+        try:
+            process = self._start(spec.command, subprocess.DEVNULL)
+            try:
+                self._follow(process, time.monotonic(), "second.log", lambda: channel.has_ended)
+            finally:
+                self._end(process)
+            channel.finish()
+            channel.check()
+        finally:
+            self.spec = spec
 
     def _start_in_place(self) -> subprocess.Popen[bytes]:
         with open(self.spec.stdin or os.devnull, "rb") as stdin:
@@ -212,12 +243,14 @@ class Shim:
         """It stays above the training; sandbox-exec becomes it."""
         return self.spec.level.name == BUBBLEWRAP
 
-    def _follow(self, process: subprocess.Popen[bytes], started: float) -> str:
+    def _follow(
+        self, process: subprocess.Popen[bytes], started: float, name: str = "log", is_over: Callable[[], bool] = bool
+    ) -> str:
         """Copy the output until the training ends, its time is up, or we are told to stop."""
         assert process.stdout is not None
         pipe = process.stdout.fileno()
         os.set_blocking(pipe, False)
-        with (self.workspace / "log").open("ab", buffering=0) as file:
+        with (self.workspace / name).open("ab", buffering=0) as file:
             log = CappedLog(file, self.spec.log_cap_bytes)
             try:
                 while True:
@@ -225,7 +258,7 @@ class Shim:
                         self.channel.check()
                     done = process.poll() is not None  # asked before the read: what was written before the end is read
                     at_end = self._drain(pipe, log)
-                    if done:
+                    if done or is_over():
                         return "exit"
                     if self.stopped or self._is_orphan():
                         return "stopped"

@@ -22,6 +22,7 @@ from trainer.box import LIMITS, Box, Level
 from trainer.processes import FILE_BYTES
 
 GO, AWAITED = "go", "awaited"
+TENSORS = "tensors"  # a file in the channel's folder
 READY = Path(__file__).resolve().parent / "ready.py"
 
 
@@ -34,6 +35,16 @@ class ExamSpec:
     deadline_seconds: float  # of the exam alone
     secret_below: float | None  # score the secret shard too when val_bpb is below this; None: always
     folder: str  # the channel to the training, made by the shim
+    second: str = ""  # the one to the second process; "": what would be kept is not examined twice
+    references: list[str] = field(default_factory=list)  # answers of the best so far, of the baseline: see judge.py
+
+
+@dataclass(frozen=True)
+class Second:
+    """What differs for the second process: it runs the same command, to answer with the tensors of the first."""
+
+    env: dict[str, str]
+    sandbox: Box
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ class Spec:
     exam: ExamSpec | None = None  # None: no judge, the metric is self-reported
     level: Level = field(default_factory=lambda: Level(LIMITS))
     sandbox: Box | None = None  # None: only limits
+    second: Second | None = None
     stdin: str = ""  # a file; "": nothing to read
     parent: int = 0  # the process that it ends with; 0: it outlives the one that started it
     most_processes: int = 0  # 0: any number
@@ -62,15 +74,17 @@ class Spec:
     def load(cls, workspace: Path) -> Spec:
         stored = json.loads((workspace / "spec.json").read_text())
         exam, box, level = stored.pop("exam", None), stored.pop("sandbox", None), stored.pop("level")
+        second = stored.pop("second", None)
         return cls(
             **stored, exam=exam and ExamSpec(**exam), sandbox=box and Box(**box),
+            second=second and Second(second["env"], Box(**second["sandbox"])),
             level=Level(level["name"], level["why"], tuple(level["by"])),
         )
 
 
 @dataclass(frozen=True)
 class Result:
-    """How it ended: exit | timeout | stopped | crowded (too many processes) | disk_full | error."""
+    """How it ended: exit | timeout | stopped | crowded (too many processes) | disk_full | judge_lost | error."""
 
     ended: str
     exit_code: int | None

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from experiments import events, presence
 from experiments.loop import (
+    answers,
     asking,
     caches,
     chain,
@@ -284,15 +285,13 @@ def _adopt(experiment: Experiment) -> bool:
     return bool(dead and experiment.take_over(presence.me()))
 
 
-def _lost(experiment: Experiment) -> None:
-    """The shim died and took the training with it: once is tried again, twice is a failure."""
+def _lost(experiment: Experiment, why: str = "The training's supervising process died.") -> None:
+    """What holds the training died and took it along: once is tried again, twice is a failure."""
     training.sweep(training.folder_of(experiment))
     training.remove(experiment)
     if experiment.losses:
-        raise StageError(
-            Failure.WORKER_LOST, "The training's supervising process died twice. Was it killed, or is memory short?"
-        )
-    experiment.requeue(by="loop", why="the training's supervising process died", losses=1)
+        raise StageError(Failure.WORKER_LOST, f"Twice now: {why} Was it killed, or is memory short?")
+    experiment.requeue(by="loop", why=why[:500], losses=1)
 
 
 def _let_go(experiment: Experiment) -> None:
@@ -313,6 +312,9 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     if outcome.result.ended == "stopped":  # by the shutdown of this machine's processes: not the training's fault
         experiment.requeue(by="loop", why="stopped with the server")
         training.remove(experiment)
+        return
+    if outcome.result.ended == "judge_lost":
+        _lost(experiment, outcome.result.detail)
         return
     program = experiment.run.program
     judged = judging.judge(
@@ -335,6 +337,7 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
         experiment.fail(reason, judged.failure.detail, by="loop", **facts)
     else:
         caches.take(experiment, training.folder_of(experiment))
+        answers.take(experiment, training.folder_of(experiment))
         values = {key: value for key, value in asdict(summary or Summary(None)).items() if isinstance(value, int | float)}
         experiment.move_to(
             State.EVALUATING, by="loop", score=judged.score, secret_score=judged.secret_score, summary=values, **facts
@@ -407,6 +410,10 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
         return "It changes only a seed: a lucky seed is no finding."
     if best is not None and (texts := differing([best.exam, experiment.exam])):
         return f"It was scored on another text than the best ({' and '.join(texts)}): they cannot be compared."
+    if best is not None and Badge.UNPROVEN in experiment.badges and Badge.UNPROVEN not in best.badges:
+        return f"No second process could confirm that it saw no answer. {experiment.exam.get('why_not', '')}"
+    if best is not None and Badge.VERIFIED in experiment.badges and experiment.exam.get("twice") == "":
+        return "It was no gain when it trained, so no second process was asked whether it saw answers: train it again."
     if Badge.OVERTIME in experiment.badges:
         after = experiment.exam.get("after_seconds") or 0.0
         return f"It trained longer than the budget: its exam began after {after:.1f} s by the clock outside."

@@ -57,8 +57,8 @@ def judge(
     if startup_seconds is not None:  # the baseline had to load what this one had loaded before
         startup_seconds = max(0.0, startup_seconds - result.loading_seconds)
     late = is_overtime(result.exam_after_seconds, budget_seconds, startup_seconds)
-    badges = (Badge.VERIFIED, Badge.OVERTIME) if late else (Badge.VERIFIED,)
-    return Judged(score, report.get("secret_bpb"), badges)
+    known = Badge.UNPROVEN if report.get("twice") == "unproven" else Badge.VERIFIED
+    return Judged(score, report.get("secret_bpb"), (known, Badge.OVERTIME) if late else (known,))
 
 
 def _ended_badly(result: Result, deadline_seconds: float) -> StageError | None:
@@ -68,7 +68,7 @@ def _ended_badly(result: Result, deadline_seconds: float) -> StageError | None:
         )
     if result.ended == "disk_full":
         return StageError(Failure.DISK_FULL, f"The disk is full: {result.detail}. Free some space, then resume the run.")
-    if result.ended == "error":
+    if result.ended in {"error", "judge_lost"}:
         return StageError(Failure.CRASH, result.detail)
     if result.tampered:
         return _tampered(f"Fixed files were changed while it ran: {', '.join(result.tampered)}.")

@@ -20,7 +20,7 @@ import psutil
 from django.conf import settings
 
 from experiments import events
-from experiments.loop import caches, devices
+from experiments.loop import answers, caches, devices
 from experiments.loop.errors import NotReady
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run, stream
@@ -90,6 +90,7 @@ def job(experiment: Experiment, device: str) -> launch.Job:
         deadline_seconds=program.deadline_seconds,
         exam_seconds=program.grace_seconds,
         secret_below=_best_score(experiment),
+        references=answers.to_compare(experiment),
         seed=experiment.seed,
         kill_grace_seconds=KILL_GRACE_SECONDS,
         fixed=launch.fixed_files(program.fixed, Path(settings.TEMPLATE_DIR)),

@@ -81,18 +81,18 @@ def test_when_the_exam_began_is_told_by_the_shims_own_clock(folder: Path) -> Non
 
 def test_a_judge_that_cannot_start_is_an_error_with_its_words(folder: Path) -> None:
     result = finish(folder, "raise SystemExit('the held-out text is not there')", "print('never')")
-    assert result.ended == "error" and "exit code 1. It said:\nthe held-out text is not there" in result.detail
+    assert result.ended == "judge_lost" and "exit code 1. It said:\nthe held-out text is not there" in result.detail
     assert not (folder / "log").exists()
 
 
 def test_a_judge_that_never_gets_ready_is_not_waited_for(folder: Path) -> None:
     result = finish(folder, "import time; time.sleep(60)", "print('never')")
-    assert result.ended == "error" and "was not ready after 1 s. It said nothing." in result.detail
+    assert result.ended == "judge_lost" and "was not ready after 1 s. It said nothing." in result.detail
 
 
 def test_a_judge_that_dies_ends_the_training_which_can_have_no_score_any_more(folder: Path) -> None:
     result = finish(folder, f"{READY}time.sleep(0.5)\nraise SystemExit('out of memory')", "import time; time.sleep(60)")
-    assert (result.ended, result.seconds < 10) == ("error", True) and "out of memory" in result.detail
+    assert (result.ended, result.seconds < 10) == ("judge_lost", True) and "out of memory" in result.detail
 
 
 def test_a_training_that_fails_early_waits_for_no_judge(folder: Path) -> None:
