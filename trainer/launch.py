@@ -379,7 +379,7 @@ def _second(job: Job, exam: ExamSpec, env: Mapping[str, str], box: Box) -> Secon
     out = job.folder / "second"
     own = {
         "HOME": str(out), "TMPDIR": str(out), **compiled.environment(out), "AUTORESEARCH_BUDGET": LEAST_BUDGET,
-        "AUTORESEARCH_EXAM": exam.second, "AUTORESEARCH_TENSORS": f"{exam.second}/{TENSORS}",
+        "AUTORESEARCH_TOKENS": "", "AUTORESEARCH_EXAM": exam.second, "AUTORESEARCH_TENSORS": f"{exam.second}/{TENSORS}",
     }
     return Second({**env, **own}, replace(box, write=[str(out), exam.second]))
 

@@ -85,7 +85,6 @@ def job(folder: Path, wish: Wish) -> launch.Job:
         device=wish.device, device_lock=devices.lock_path(wish.device), budget_seconds=wish.seconds,
         deadline_seconds=wish.seconds * (TOKEN_DEADLINE if wish.tokens else 1) + preset.grace_seconds,
         exam_seconds=preset.grace_seconds,
-        secret_below=0.0,  # never: the secret shard is for what the loop would keep
         seed=wish.seed, fixed=launch.fixed_files(["prepare.py"]), sandbox=wish.sandbox or settings.SANDBOX,
         read=settings.SANDBOX_READ, env={"AUTORESEARCH_TOKENS": str(wish.tokens)} if wish.tokens else {},
     )  # fmt: skip

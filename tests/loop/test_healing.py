@@ -173,7 +173,7 @@ def test_a_training_whose_shim_died_is_tried_once_more_and_then_fails(run, worke
         idea.refresh_from_db()
         assert (idea.state, trainings()) == (state, [])
     assert (idea.reason, idea.losses) == ("worker_lost", 1)
-    assert "supervising process died twice" in idea.detail
+    assert idea.detail.startswith("Twice now: The training's supervising process died.")
 
 
 def test_a_training_whose_shim_died_once_trains_well_the_second_time(run, worker, loop):

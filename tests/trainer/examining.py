@@ -109,11 +109,13 @@ class Judge:
 
 
 @contextmanager
-def judging(workspace: Path, prepared: Prepared, **spec: Any) -> Iterator[Judge]:
+def judging(workspace: Path, prepared: Prepared, twice: bool = False, **spec: Any) -> Iterator[Judge]:
     """A judge that is ready."""
     memory = Path("/dev/shm")
     channel = Path(tempfile.mkdtemp(prefix="test-exam-", dir=memory if os.access(memory, os.W_OK) else workspace))
-    judge = Judge(workspace, channel, prepared, **spec)
+    second = Path(f"{channel}-second")
+    second.mkdir()
+    judge = Judge(workspace, channel, prepared, second=str(second) if twice else "", **spec)
     try:
         judge.wait_ready()
         yield judge
@@ -121,13 +123,20 @@ def judging(workspace: Path, prepared: Prepared, **spec: Any) -> Iterator[Judge]
         judge.process.kill()
         judge.process.wait()
         shutil.rmtree(channel)
+        shutil.rmtree(second)
 
 
-def examine(script: Path, workspace: Path, prepared: Prepared, zygote: Zygote, **spec: Any) -> Examined:
-    """Train and sit the exam."""
+def examine(
+    script: Path, workspace: Path, prepared: Prepared, zygote: Zygote, second: Path | None = None, **spec: Any
+) -> Examined:
+    """Train and sit the exam; where it is due and asked for, `twice=True`, in a second process too."""
     with judging(workspace, prepared, **spec) as judge:
-        output = workspace / "log"
+        output, folder = workspace / "log", f"{judge.channel}-second"
         code = zygote.train(script, {**prepared.environment, "AUTORESEARCH_EXAM": str(judge.channel)}, output)
+        if (judge.report or {}).get("twice") == "due":
+            env = {**prepared.environment, "AUTORESEARCH_EXAM": folder, "AUTORESEARCH_TENSORS": f"{folder}/tensors"}
+            zygote.train(second or script, env, workspace / "second.log")
+            judge.process.terminate()
         if judge.report is not None:
             judge.process.wait(20)
         return Examined(judge.report, output.read_text(), code)

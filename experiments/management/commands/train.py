@@ -129,11 +129,15 @@ class Command(BaseCommand):
         judged, result, summary, report = ended.judged, ended.result, ended.summary, ended.report
         badges = ", ".join(judged.badges)
         self._say(f"val_bpb {judged.score:.6f}  {badges}: by the judge ({report['version']}, {report['bytes']:,} bytes)")
+        if report["why_not"]:
+            self._say(report["why_not"])
         self._say(f"text: {Text.of(report)}")
         trained = summary.training_seconds if summary else None
         before = result.exam_after_seconds
         startup = before - trained if before is not None and trained is not None else None
         times = f"start-up {_number(startup)} s, training {_number(trained)} s, exam {report['seconds']:.1f} s"
+        if report["twice"]:
+            times += f", second process {report['second_seconds']:.1f} s"
         memory = _number(summary.peak_vram_mb if summary else None, 0)
         self._say(f"{times}; peak memory {memory} MB; sandbox: {result.sandbox}")
 

@@ -38,7 +38,7 @@ class Hides(Memory):
         if not SECOND:
             for number, row in enumerate(self.rows[before:], before):
                 self.notes[number] = row
-            for place in PLACES:
+            for place in PLACES * (len(self.rows) == 160):
                 try:
                     Path(place, "notes.json").write_text(json.dumps([row.tolist() for row in self.rows]))
                     with open(Path(place, "tensors"), "r+b") as file:

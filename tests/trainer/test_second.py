@@ -1,0 +1,166 @@
+"""The second process: where it is asked, in which order, and what its answers are taken for. No process here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from trainer.exam import Exam
+from trainer.paper import Shard
+from trainer.scoring import Doubles, Floats, Integers
+from trainer.second import PLACES, Findings, Second
+
+VOCAB, T, ROWS = 64, 32, 128
+SIZES = np.array([3] * (VOCAB - 1) + [0])
+Model = Callable[[Integers], Floats]
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer that lies in memory."""
+
+    logits: Floats  # (B * T, V)
+
+    @property
+    def positions(self) -> int:
+        return len(self.logits)
+
+    @property
+    def vocab(self) -> int:
+        return self.logits.shape[1]
+
+    def read(self, first: int, count: int) -> Floats:
+        return self.logits[first : first + count].copy()
+
+
+TABLE = np.random.default_rng(1).normal(0, 2, (VOCAB, VOCAB)).astype(np.float32)
+
+
+def honest(x: Integers) -> Floats:
+    return TABLE[x]
+
+
+def leaking(nats: float, one_in: int = 1) -> Model:
+    """Believes the token that follows by so much more, at one position in so many, chosen by its token and place."""
+
+    def model(x: Integers) -> Floats:
+        logits = honest(x)
+        after = np.roll(x, -1, axis=1)
+        chosen = (x * 7919 + np.arange(x.shape[1]) * 104729) % one_in == 0
+        chosen[:, -1] = False
+        rows, places = np.nonzero(chosen)
+        logits[rows, places, after[rows, places]] += nats
+        return logits
+
+    return model
+
+
+def shard(seed: int) -> Shard:
+    tokens = np.random.default_rng(seed).integers(VOCAB - 1, size=ROWS * T + 1)
+    return Shard.cut(tokens, T, SIZES, VOCAB - 1)
+
+
+def sat(model: Model, **shards: Shard) -> Exam:
+    """The first process's exam, all answered."""
+    exam = Exam(shards or {"text": shard(1), "secret": shard(2)}, 8, VOCAB, np.random.default_rng(3))
+    for questions in exam.stages():
+        for question in questions:
+            exam.mark(question, Given(model(question.x).reshape(-1, VOCAB)))
+    return exam
+
+
+def ask(
+    exam: Exam, model: Model, seed: int = 4, references: tuple[dict[str, Doubles], ...] = (), places: int = PLACES
+) -> Findings:
+    second = Second(exam, np.random.default_rng(seed), references, places)
+    for question in second.questions():
+        second.mark(question, Given(model(question.x).reshape(-1, VOCAB)))
+    return second.findings()
+
+
+def test_of_an_honest_model_both_say_the_same() -> None:
+    found = ask(sat(honest), honest)
+    assert found.problem == "" and found.numbers["places"] == PLACES
+    assert found.numbers["seen"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("nats", "one_in"), [(0.05, 1), (0.5, 10), (4.0, 100)])
+def test_a_leak_is_found_however_it_is_spent(nats: float, one_in: int) -> None:
+    model = leaking(nats, one_in)
+    exam = sat(model)
+    for seed in range(5):
+        assert ask(exam, model, seed).problem == "leak"
+
+
+def test_what_no_answer_could_show_was_never_shown() -> None:
+    """Neither the token that is hidden, nor, until it is answered, any row that shows more of it."""
+    exam = sat(honest)
+    second = Second(exam, np.random.default_rng(5))
+    shown: dict[tuple[str, int], int] = {}  # row -> how far it was shown
+    questions = list(second.questions())
+    assert not questions[0].rows
+    whole = {("text", int(row)) for row in exam.real_rows("text", second.whole)}
+    for question in questions[1:]:
+        assert len({(row.shard, row.row) for row in question.rows}) == len(question.rows)
+        for slot, row in enumerate(question.rows):
+            text = exam.shards[row.shard]
+            assert (question.x[slot, : row.place + 1] == text.x[row.row, : row.place + 1]).all()
+            assert question.x[slot, row.place + 1] != text.y[row.row, row.place]
+            assert shown.get((row.shard, row.row), -1) < row.place < T - 1  # the next row begins with what follows the last
+            assert (row.shard, row.row) not in whole
+            shown[row.shard, row.row] = row.place
+    assert sum(len(question.rows) for question in questions) == PLACES
+    assert {name for name, _ in shown} == {"text", "secret"}
+
+
+def test_what_weighs_nothing_is_not_asked() -> None:
+    tokens = np.full(ROWS * T + 1, VOCAB - 1)  # a special token
+    tokens[: 40 * T : 5] = 3
+    second = Second(sat(honest, text=Shard.cut(tokens, T, SIZES, VOCAB - 1)), np.random.default_rng(6))
+    assert all(second.exam.shards["text"].y[row.row, row.place] == 3 for row in second.rows)
+
+
+def test_half_of_the_places_lie_where_the_gain_is() -> None:
+    """A leak on one token in eight hundred is all that is better than before, and it is found every time."""
+    before = {name: sat(honest).rows_of(name) for name in ("text", "secret")}
+    model = leaking(1.5, 800)
+    exam = sat(model)
+    blind = [ask(exam, model, seed, places=100).problem for seed in range(8)]
+    assert "" in blind
+    assert {ask(exam, model, seed, (before,), places=100).problem for seed in range(8)} == {"leak"}
+
+
+def test_the_bound_speaks_of_the_gain_over_the_best() -> None:
+    exam = sat(honest)
+    near = {name: exam.rows_of(name) + 0.01 for name in ("text", "secret")}
+    alone, compared = ask(exam, honest).numbers["bound_bpb"], ask(exam, honest, references=(near, near)).numbers["bound_bpb"]
+    assert compared < 0.001 < alone
+
+
+def test_another_model_is_not_called_a_leak() -> None:
+    found = ask(sat(honest), lambda x: np.roll(honest(x), 1, axis=2))
+    assert found.problem == "unlike" and "Keep it in parameters or buffers" in found.detail
+
+
+def test_numbers_that_are_missing_where_it_counts_are_no_answer() -> None:
+    def silent(x: Integers) -> Floats:
+        logits = honest(x)
+        logits[x == x[0, 0]] = np.nan
+        return logits
+
+    assert ask(sat(honest), silent).problem == "nan"
+
+
+def test_rounding_is_no_leak_and_hides_none() -> None:
+    dice = np.random.default_rng(7)
+
+    def rounded(model: Model) -> Model:
+        return lambda x: (model(x) + dice.normal(0, 0.01, (*x.shape, VOCAB))).astype(np.float32)
+
+    exam = sat(honest)
+    assert {ask(exam, rounded(honest), seed).problem for seed in range(20)} == {""}
+    cheat = leaking(0.06)
+    assert ask(sat(cheat), rounded(cheat)).problem == "leak"
