@@ -73,7 +73,7 @@ class Finding:
     wrong: str = ""
 
 
-def room(changes: Floats | Doubles) -> float:
+def room(changes: Floats) -> float:
     """How far a belief may change, nats."""
     return min(MOST_ROOM, LEAST_ROOM + ROOM_PER_NOISE * float(np.median(changes)))
 

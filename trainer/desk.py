@@ -146,6 +146,7 @@ class Desk:
             while left > 0 and (data := given.read(min(left, READ_BYTES))):
                 copy.write(data)
                 left -= len(data)
+        os.unlink(self.folder / TENSORS)
 
     def forget(self) -> None:
         """Free the memory of its logits: nothing more is asked here."""

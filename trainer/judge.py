@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our
 
 import numpy as np
 
+from trainer import compiled
 from trainer.desk import Desk, ExamEnded, tame
 from trainer.exam import Exam
 from trainer.paper import Shard, rows_per_batch
@@ -233,6 +234,8 @@ class Judge:
         given = begin.get("no_tensors") if isinstance(begin, dict) else ""
         try:
             self.desk.take_tensors(self.second.folder / TENSORS)
+            if (made := self.workspace / "out" / compiled.FOLDER).is_dir():
+                compiled.copy(made, self.workspace / "second")
         except OSError as error:
             why = given if given and isinstance(given, str) else error.strerror
             return f"The model's tensors could not be handed to a second process: {tame(str(why))}."

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.checks import SIGMAS, WORTH_BPB, room
+from trainer.checks import MOST_ROOM, ROOM_PER_NOISE, SIGMAS, WORTH_BPB
 from trainer.exam import Exam
 from trainer.scoring import Answer, Doubles, Integers
 
 PLACES = 400
+LEAST_ROOM = 0.1  # nats: one step of bfloat16 where logits are 16; what is below shows in the mean
 UNLIKE_NATS = 0.05  # so far may answers to the same rows be apart, on average: rounding is less, another model is more
 CONFIDENCE = 3.0  # what happens in a share of 3 / n of all cases is missed by n of them one time in twenty
 
@@ -102,7 +103,7 @@ class Second:
                 "unlike", f"Built a second time from its tensors, the model answers the same rows otherwise, by {apart:.2g}"
                 " nats on average: it keeps what it has learned elsewhere. Keep it in parameters or buffers.", numbers,
             )
-        most = room(self.apart)
+        most = min(MOST_ROOM, LEAST_ROOM + ROOM_PER_NOISE * float(np.median(self.apart)))
         if seen.max() > most or (worth > WORTH_BPB and mean > SIGMAS * scatter):
             return Findings(
                 "leak", "A second process, which was never shown the token that follows, believes it less: by up to"

@@ -13,11 +13,13 @@ from django.test import Client
 from django.urls import reverse
 
 from experiments.loop import actions, engine, training
-from experiments.models import Program, Run
+from experiments.loop.answers import to_compare
+from experiments.models import Experiment, Program, Run
 from experiments.states import Badge, Failure, Mode, RunState, State
 from tests.conftest import Loop, end_as_before
 from tests.factories import make_experiment
 from trainer import launch
+from trainer.spec import write_json
 
 CHEATS = Path(__file__).resolve().parents[1] / "scripts" / "cheats"
 BIGRAM = (CHEATS / "bigram.py").read_text()
@@ -116,6 +118,63 @@ def test_training_longer_than_the_budget_is_never_kept(run: Run, loop: Loop, ans
     tried = second(run, loop, answers, HONEST.replace("sit(", "import time\ntime.sleep(6)\nsit("))
     assert tried.state == State.DISCARDED
     assert Badge.OVERTIME in tried.badges and "longer than the budget" in tried.detail
+
+
+@pytest.fixture
+def ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What trains after the baseline ends as it did, but for these facts of its result and of the judge's report."""
+
+    def ends(result: dict[str, object], **report: object) -> None:
+        def start(experiment: Experiment) -> None:
+            end_as_before(experiment)
+            for name, changed in (("result.json", result), ("exam.json", report)):
+                path = training.folder_of(experiment) / name
+                write_json(path, {**json.loads(path.read_text()), **changed})
+
+        monkeypatch.setattr(training, "start", start)
+
+    return ends
+
+
+NEW = HONEST + "OTHER = 'the same, and a better score'\n"
+
+
+def test_a_gain_that_no_second_process_confirms_is_not_kept(  # type: ignore[no-untyped-def]
+    run: Run, ends, loop: Loop, answers
+) -> None:
+    ends({}, val_bpb=run.best.score - 0.0001, twice="unproven", why_not="It keeps what it has learned elsewhere.")  # type: ignore[union-attr]
+    tried = second(run, loop, answers, NEW)
+    assert (tried.state, tried.badges) == (State.DISCARDED, [Badge.UNPROVEN])
+    assert "No second process could confirm" in tried.detail and "learned elsewhere" in tried.detail
+
+
+def test_where_the_best_is_not_confirmed_either_it_is_kept_and_says_so(  # type: ignore[no-untyped-def]
+    run: Run, ends, loop: Loop, answers
+) -> None:
+    run.experiments.update(badges=[Badge.UNPROVEN])
+    ends({}, val_bpb=run.best.score - 0.0001, twice="unproven", why_not="So it is built.")  # type: ignore[union-attr]
+    tried = second(run, loop, answers, NEW)
+    assert (tried.state, tried.badges) == (State.KEPT, [Badge.UNPROVEN])
+
+
+def test_what_was_no_gain_when_it_trained_is_no_gain_later(run: Run, ends, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    ends({}, val_bpb=run.best.score - 0.0001, twice="")  # type: ignore[union-attr]
+    tried = second(run, loop, answers, NEW)
+    assert tried.state == State.DISCARDED and "no second process was asked" in tried.detail
+
+
+def test_a_judge_that_dies_is_not_the_ideas_fault(run: Run, ends, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    ends({"ended": "judge_lost", "detail": "The judge ended with exit code -9."})
+    tried = second(run, loop, answers, NEW)
+    assert (tried.state, tried.reason, tried.attempt) == (State.FAILED, Failure.WORKER_LOST, 2)
+    assert tried.detail.startswith("Twice now: The judge ended with exit code -9.")
+    assert tried.moves.filter(new=State.READY, why="The judge ended with exit code -9.").exists()
+
+
+def test_the_answers_of_the_best_are_there_for_the_next_judge(run: Run) -> None:
+    kept = Path(settings.ANSWERS_DIR) / f"{run.best.pk}.npz"  # type: ignore[union-attr]
+    assert kept.exists()
+    assert to_compare(make_experiment(run, State.READY, number=1)) == [kept]
 
 
 def test_the_secret_score_is_in_no_prompt(run: Run, again: None, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
