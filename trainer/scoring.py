@@ -70,35 +70,29 @@ class Scorer:
     def __init__(self, cores: int = 1) -> None:
         self.run: Callable[..., Iterable[None]] = ThreadPoolExecutor(cores).map if cores > 1 else map
 
-    def nats(self, answer: Answer, targets: Integers) -> Doubles:
-        """-log p of each target, (positions,); not finite where the logits are not."""
-        nats: Doubles = np.empty(answer.positions, np.float64)
-        step = max(1, CHUNK // answer.vocab)
+    def read(self, answer: Answer, targets: Integers, looks: Integers) -> tuple[Doubles, Floats]:
+        """-log p of each target, (positions,), and log(p + FAINT) of the whole vocabulary at `looks`, (len(looks), V).
+
+        Not finite where the logits are not. Each logit is read once: what is written meanwhile cannot make the two differ.
+        """
+        nats, beliefs = np.empty(answer.positions, np.float64), np.empty((len(looks), answer.vocab), np.float32)
+        order, step = np.argsort(looks), max(1, CHUNK // answer.vocab)
+        places = looks[order]
 
         def score(first: int) -> None:
             part = targets[first : first + step]
             logits = answer.read(first, len(part))
             chosen = logits[np.arange(len(part)), part]
+            looked_at = slice(*np.searchsorted(places, [first, first + step]))
             with np.errstate(all="ignore"):  # what is not finite shows in the result
                 most = logits.max(axis=1)
                 logits -= most[:, None]
                 np.exp(logits, out=logits)
-                nats[first : first + step] = np.log(logits.sum(axis=1)) + (most - chosen)
+                total = logits.sum(axis=1)
+                nats[first : first + step] = np.log(total) + (most - chosen)
+                rows = places[looked_at] - first
+                beliefs[order[looked_at]] = np.log(logits[rows] / total[rows, None] + np.float32(FAINT))
 
         for _ in self.run(score, range(0, answer.positions, step)):
             pass
-        return nats
-
-
-def beliefs(answer: Answer, positions: Integers) -> Floats:
-    """log(p + FAINT) over the whole vocabulary, (len(positions), V)."""
-    found = np.empty((len(positions), answer.vocab), np.float32)
-    with np.errstate(all="ignore"):
-        for row, position in zip(found, positions, strict=True):
-            row[:] = answer.read(int(position), 1)[0]
-            row -= row.max()
-            np.exp(row, out=row)
-            row /= row.sum()
-            row += np.float32(FAINT)
-            np.log(row, out=row)
-    return found
+        return nats, beliefs

@@ -1,0 +1,60 @@
+"""The file of the logits is the training's to write at any time: what it writes late must not count."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainer.test_exam import SECRET, TEXT, VOCAB, T, honest, sensible_rows_only
+from trainer.exam import Exam
+from trainer.paper import rows_per_batch
+from trainer.scoring import FileAnswer, Floats, Integers, Scorer
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """The fastest that can be: what has been read once holds other logits at once."""
+
+    file: FileAnswer
+    later: bytes
+    positions: int
+    vocab: int
+
+    def read(self, first: int, count: int) -> Floats:
+        found = self.file.read(first, count)
+        size = 4 * self.vocab
+        os.pwrite(self.file.file, self.later[first * size : (first + count) * size], first * size)
+        return found
+
+
+def leaky(x: Integers) -> Floats:
+    """Peeks where no dice are, and where it is not compared with the last position."""
+    leaked = sensible_rows_only(x)
+    leaked[:, T // 2 :] = honest(x)[:, T // 2 :]
+    return leaked
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    opened = os.open(tmp_path / "logits", os.O_RDWR | os.O_CREAT)
+    yield opened
+    os.close(opened)
+
+
+def test_honest_looks_swapped_in_for_the_logits_that_were_scored_change_nothing(file: int) -> None:
+    for seed in range(3):
+        rows = rows_per_batch(8, TEXT, VOCAB)
+        exam = Exam({"text": TEXT, "secret": SECRET}, rows, VOCAB, np.random.default_rng(seed), scorer=Scorer())
+        for questions in exam.stages():
+            for question in questions:
+                os.pwrite(file, leaky(question.x).tobytes(), 0)
+                answer = FileAnswer(file, 0, "float32", rows * T, VOCAB)
+                exam.mark(question, Swapped(answer, honest(question.x).tobytes(), rows * T, VOCAB))
+        marks = exam.marks()
+        assert marks.problem == "leak", marks
+        assert "when only later tokens were replaced" in marks.detail
