@@ -41,6 +41,12 @@ class Question:
     looks: tuple[tuple[Twin, bool], ...] = ()
 
     @property
+    def ends(self) -> Integers:
+        """Positions of the flat batch whose targets it does not show, and the next question may."""
+        rows, length = self.x.shape
+        return np.asarray(np.arange(1, rows + 1) * length - 1)
+
+    @property
     def places(self) -> Integers:
         """Positions of the flat batch whose beliefs are wanted, one twin's after another's."""
         return np.concatenate([np.empty(0, np.int64), *(twin.positions.ravel() for twin, _ in self.looks)])

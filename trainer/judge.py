@@ -27,7 +27,7 @@ import numpy as np
 from trainer.desk import Desk, ExamEnded
 from trainer.exam import Exam
 from trainer.paper import Shard, rows_per_batch
-from trainer.scoring import AnswerError, Scorer
+from trainer.scoring import AnswerError, Scorer, Sealed
 from trainer.spec import ExamSpec, write_json
 
 VERSION = "bpb/1"
@@ -147,7 +147,7 @@ class Judge:
         for questions in exam.stages():
             self.desk.ask(questions[0].x)
             for question, following in zip(questions, [*questions[1:], None], strict=True):
-                answer = self.desk.answer()
+                answer = Sealed(self.desk.answer(), question.ends)
                 if following:  # is out while this answer is scored
                     self.desk.ask(following.x)
                 exam.mark(question, answer)

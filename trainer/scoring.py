@@ -64,6 +64,21 @@ class FileAnswer:
         return np.asarray(stored, np.float32)
 
 
+class Sealed:
+    """An answer whose logits at `places`, ascending, are read at once: what is written there later does not count."""
+
+    def __init__(self, answer: Answer, places: Integers) -> None:
+        self.answer, self.places = answer, places
+        self.positions, self.vocab = answer.positions, answer.vocab
+        self.logits = np.concatenate([answer.read(place, 1) for place in places.tolist()])
+
+    def read(self, first: int, count: int) -> Floats:
+        logits = self.answer.read(first, count)
+        sealed = slice(*np.searchsorted(self.places, [first, first + count]))
+        logits[self.places[sealed] - first] = self.logits[sealed]
+        return logits
+
+
 class Scorer:
     """Scores answers on as many cores as there are. The numbers are the same on any."""
 
