@@ -28,9 +28,9 @@ from trainer.desk import Desk, ExamEnded
 from trainer.exam import Exam
 from trainer.paper import Shard, rows_per_batch
 from trainer.scoring import AnswerError, Scorer, Sealed
-from trainer.spec import ExamSpec, write_json
+from trainer.spec import EXAM, ExamSpec, write_json
 
-VERSION = "bpb/1"
+VERSION = "bpb/1"  # of the metric
 CORES = 8  # to score on, at most
 
 
@@ -45,6 +45,7 @@ class Report:
     secret_hash: str
     bytes: int
     version: str = VERSION
+    exam: int = EXAM
     val_bpb: float | None = None
     secret_bpb: float | None = None
     problem: str = "unfinished"  # "" | leak | nan | shape | timeout | oom | answer | unfinished

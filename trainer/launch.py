@@ -22,7 +22,7 @@ from typing import Any
 from trainer import channel, compiled, folders, gpus, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
 from trainer.shown import is_in
-from trainer.spec import GO, READY, ExamSpec, Spec, is_locked, read_json, write_json
+from trainer.spec import EXAM, GO, READY, ExamSpec, Spec, is_locked, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
@@ -345,7 +345,7 @@ def _exam(job: Job, folder: str = "") -> ExamSpec | None:
     if not job.exam or job.data_dir is None:
         return None
     folder = folder or str(channel.choose_folder(job.folder))
-    return ExamSpec(str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder)
+    return ExamSpec(str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder, EXAM)
 
 
 def _spec(job: Job, level: Level, exam: ExamSpec | None) -> Spec:

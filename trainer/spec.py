@@ -22,6 +22,7 @@ from trainer.box import LIMITS, Box, Level
 from trainer.processes import FILE_BYTES
 
 GO, AWAITED = "go", "awaited"
+EXAM = 2  # the version of the exam: scores of two are never compared. What names none was examined by 1
 READY = Path(__file__).resolve().parent / "ready.py"
 
 
@@ -34,6 +35,7 @@ class ExamSpec:
     deadline_seconds: float  # of the exam alone
     secret_below: float | None  # score the secret shard too when val_bpb is below this; None: always
     folder: str  # the channel to the training, made by the shim
+    version: int = 1  # EXAM of whoever starts the judge
 
 
 @dataclass(frozen=True)
