@@ -141,7 +141,7 @@ def _history(run: Run) -> Iterator[Past]:
         yield Past(
             number=row.number, kind=row.kind, state=row.state, reason=row.reason, description=row.description,
             score=row.score, delta=row.delta, diff=row.diff, why=row.detail, memo=row.memo, strategy=row.strategy,
-            theme=row.theme or theme(row.description), repeats=tuple(again),
+            theme=row.theme or theme(row.description), repeats=tuple(again), exam=version(row.exam),
         )
 
 
