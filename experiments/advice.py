@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from experiments import words
 from experiments.models import Experiment, Run
+from experiments.models.text import same_exam
 from experiments.states import Badge, Kind, RunState, State
 
 
@@ -35,9 +36,9 @@ def sequel(experiment: Experiment) -> Sequel:
 
 def spread(run: Run) -> float | None:
     """The largest difference between a commit and its repeat with another seed: a first measure of the noise."""
-    repeats = run.experiments.filter(kind=Kind.REPEAT, score__isnull=False, subject__score__isnull=False)
-    repeats = repeats.exclude(subject__badges__icontains=Badge.IMPLAUSIBLE, subject__state=State.DISCARDED)  # not believed
-    pairs = repeats.order_by().annotate(first=F("subject__score")).values_list("score", "first")
+    scored = run.experiments.filter(kind=Kind.REPEAT, score__isnull=False, subject__score__isnull=False)
+    unbelieved = Q(subject__badges__icontains=Badge.IMPLAUSIBLE, subject__state=State.DISCARDED)
+    pairs = scored.filter(same_exam("subject__")).exclude(unbelieved).order_by().values_list("score", F("subject__score"))
     return max((abs(score - first) for score, first in pairs), default=None)
 
 

@@ -24,6 +24,7 @@ class RunCard:
     run: Run
     counts: dict[str, int] = field(default_factory=dict)
     kept_scores: list[tuple[int, float]] = field(default_factory=list)
+    steps: float = 0.0  # of the best's score, where it was only examined anew
     baseline: float | None = None
     last_number: int = 0
     cost: float = 0.0  # US dollars, of what is priced
@@ -40,7 +41,8 @@ class RunCard:
 
     @property
     def gain_percent(self) -> float | None:
-        return gain_percent(self.best, self.baseline, self.run.program.lower_is_better)
+        best = None if self.best is None else self.best - self.steps
+        return gain_percent(best, self.baseline, self.run.program.lower_is_better)
 
     @property
     def sparkline(self) -> str:
@@ -82,9 +84,12 @@ def _fill(cards: dict[int, RunCard]) -> None:
         card.cost += row["spent"] or 0.0
         card.unpriced += row["unpriced"]
     kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "finished_at")
-    for run_id, place, score in kept.values_list("run_id", "number", "score"):
+    for run_id, place, score, kind in kept.values_list("run_id", "number", "score", "kind"):
         if (value := number(score)) is not None:
-            cards[run_id].kept_scores.append((place, value))
+            card = cards[run_id]
+            if kind == Kind.REEXAMINED and card.best is not None:
+                card.steps += value - card.best
+            card.kept_scores.append((place, value))
     baselines = rows.filter(kind=Kind.BASELINE, score__isnull=False).order_by("-number")  # the first one is set last
     for run_id, score in baselines.values_list("run_id", "score"):
         cards[run_id].baseline = score

@@ -32,6 +32,7 @@ class Tried:
     why: str = ""
     parent_score: float | None = None
     commit: str = ""
+    exam: str | int = "1"  # the version that gave the score
 
 
 def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better: bool = True) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better:
     reverted = [row for row in scored if row.state == State.REVERTED]
     failed = [row for row in tried if row.state == State.FAILED]
     scores = [row.score or 0.0 for row in kept]
-    gains = [b - a for a, b in zip([*scores[:1], *scores], scores, strict=False)]
+    gains = [_step(*pair) for pair in zip([*kept[:1], *kept], kept, strict=False)]
     failed_shown = thin(failed, MOST_FAILED)
     return {
         "metric": metric,
@@ -54,13 +55,18 @@ def progress(rows: Iterable[Tried], *, metric: str = "val_bpb", lower_is_better:
         "last": max((row.number for row in tried if row.state in _SHOWN), default=0),
         "range": score_range(scores, [row.score or 0.0 for row in discarded]),
         "whole": whole_range([row.score or 0.0 for row in [*kept, *discarded, *reverted]]),
-        "sigma": noise_sigma((row.commit, row.score or 0.0) for row in scored),
+        "sigma": noise_sigma((row.commit and f"{row.commit} {row.exam}", row.score or 0.0) for row in scored),
         "kept": _columns(kept, LABEL) | {"gain": _rounded(gains)},
         "discarded": _columns(thin(discarded, MOST_DISCARDS)),
         "reverted": _columns(reverted),
         "failed": _columns(failed_shown) | {"why": [row.why.replace("_", " ") for row in failed_shown]},
         "left_out": max(0, len(discarded) - MOST_DISCARDS),
     }
+
+
+def _step(before: Tried, after: Tried) -> float | None:
+    """None where the best was examined anew: that is no gain and no loss."""
+    return (after.score or 0.0) - (before.score or 0.0) if before.exam == after.exam else None
 
 
 _SHOWN = {State.KEPT, State.DISCARDED, State.REVERTED, State.FAILED}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from experiments import patches
 from experiments.measures import KNOWN, number, score_words, signed, with_speed, written
 from experiments.models import Experiment
-from experiments.models.text import Text, differing
+from experiments.models.text import Text, differing, listed, version, versions
 from experiments.states import State
 
 MOST = 50
@@ -81,7 +81,9 @@ def load(picks: Picks) -> tuple[list[Side], tuple[str, ...]]:
 def _texts(experiments: Sequence[Experiment]) -> tuple[str, ...]:
     names = differing(one.exam for one in experiments)
     words = f"They were scored on different texts: {_listed(names)}. They cannot be compared: none is marked as better."
-    return (words,) if names else ()
+    exams = listed(versions(one.exam for one in experiments))
+    other = f"Exams {exams} gave their scores. Those of two are not compared: none is marked as better."
+    return (*([words] if names else []), *([other] if exams else []))
 
 
 def _names(experiments: Sequence[Experiment]) -> Callable[[Experiment], str]:
@@ -150,6 +152,7 @@ MADE_OF: tuple[tuple[str, Callable[[Experiment], str]], ...] = (
     ("Device", lambda one: one.device),
     ("Budget", lambda one: f"{one.run.program.budget_seconds:,} s"),
     ("Text", lambda one: str(Text.of(one.exam) or (one.run.program.dataset if one.run.program.has_exam else ""))),
+    ("Exam", lambda one: str(version(one.exam) or "")),
     ("program.md", lambda one: f"v{one.brief.number}" if one.brief else ""),
     ("Researcher", lambda one: one.run.program.model or one.run.program.researcher),
     ("Commit", lambda one: one.commit[:7]),
@@ -167,7 +170,8 @@ def _scores(sides: Sequence[Side]) -> list[Row]:
     programs = {(one.run.program.metric, one.run.program.lower_is_better) for one in experiments}
     scores = [number(one.score) for one in experiments]
     label = " / ".join(sorted({metric for metric, _ in programs}))
-    if len(programs) != 1 or differing(one.exam for one in experiments):
+    exams = [one.exam for one in experiments]
+    if len(programs) != 1 or differing(exams) or versions(exams):
         return [_numbers(label, scores, score_words, 0)]
     goal = LOWER if programs.pop()[1] else HIGHER
     secret = [one.secret_score if one.state in {State.KEPT, State.REVERTED} else None for one in experiments]

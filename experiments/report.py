@@ -108,8 +108,10 @@ class Report:
     sigma: float | None
     known_sigma: float | None  # of its preset on the machine of the docs; never used to judge
     baseline: Row | None
-    keeps: list[Keep]  # without the baseline
+    kept: list[Row]  # as they build on each other
+    keeps: list[Keep]  # of these the ideas
     reverted: list[Row]
+    exams: list[int]  # versions that gave the scores
     near: list[Miss]
     themes: list[Theme]
     failures: list[Failed]
@@ -119,14 +121,15 @@ class Report:
 
     @property
     def best(self) -> Row | None:
-        return self.keeps[-1].row if self.keeps else self.baseline
+        later = [row for row in self.kept if row.kind != Kind.BASELINE]
+        return later[-1] if later else self.baseline
 
     @property
     def gain(self) -> float | None:
         """Of the best over the baseline, positive is better."""
         if not self.keeps or self.baseline is None:
             return None
-        return _gain(self.keeps[-1].row.score, self.baseline.score, self.run.program.lower_is_better)
+        return _gain(tiles.without_steps(self.kept), self.baseline.score, self.run.program.lower_is_better)
 
     @property
     def is_within_noise(self) -> bool:
@@ -173,8 +176,10 @@ def build(run: Run, now: datetime) -> Report:
         sigma=noise,
         known_sigma=BEST_KNOWN.get((run.program.preset, run.program.budget_seconds)),
         baseline=baseline,
+        kept=kept,
         keeps=keeps,
         reverted=[row for row in rows if row.state == State.REVERTED],
+        exams=sorted({int(row.version) for row in rows if row.score is not None}),
         near=_near(rows, by_pk, keeps, noise, lower),
         themes=_themes(rows, by_pk, lower),
         failures=_failures(rows, now),
@@ -195,15 +200,22 @@ def _gain(score: float | None, before: float | None, lower_is_better: bool) -> f
 
 
 def _delta(row: Row, by_pk: dict[int, Row]) -> float | None:
-    parent = by_pk.get(row.parent_id or 0)
+    parent = _compared(row, by_pk)
     return row.score - parent.score if parent and row.score is not None and parent.score is not None else None
+
+
+def _compared(row: Row, by_pk: dict[int, Row]) -> Row | None:
+    """Its parent, where one exam gave both scores."""
+    parent = by_pk.get(row.parent_id or 0)
+    return parent if parent and parent.version == row.version else None
 
 
 def _keep(
     row: Row, by_pk: dict[int, Row], noise: float | None, lower: bool, written: dict[int, tuple[str, str]]
 ) -> Keep:
     parent = by_pk.get(row.parent_id or 0)
-    gain = _gain(row.score, parent.score if parent else None, lower)
+    before = _compared(row, by_pk)
+    gain = _gain(row.score, before.score if before else None, lower)
     known = gain is not None and noise is not None
     hypothesis, diff = written.get(row.pk, ("", ""))
     return Keep(
@@ -212,7 +224,7 @@ def _keep(
         delta=_delta(row, by_pk),
         gain=gain,
         noise=("within" if (gain or 0.0) < SURE * (noise or 0.0) else "beyond") if known else "",
-        secret_gain=_gain(row.secret_score, parent.secret_score if parent else None, lower),
+        secret_gain=_gain(row.secret_score, before.secret_score if before else None, lower),
         why=row.detail,
         hypothesis=hypothesis,
         diff=diff,

@@ -14,6 +14,7 @@ from django.db.models.functions import Left
 
 from experiments.measures import number
 from experiments.models import Run
+from experiments.models.text import version_of
 from experiments.states import LIVE, NEVER_KEPT, Kind, State
 
 WORDS = 400  # characters of a reason that are read
@@ -45,6 +46,7 @@ class Row:
     training_at: datetime | None = None
     trained_at: datetime | None = None
     finished_at: datetime | None = None
+    version: str | int = "1"  # of the exam that gave the score
 
     @property
     def name(self) -> str:
@@ -52,8 +54,8 @@ class Row:
 
     @property
     def is_idea(self) -> bool:
-        """Something was changed: no baseline and no repeat of one."""
-        return self.kind not in {Kind.BASELINE, Kind.REPEAT}
+        """Something was changed: no baseline, and nothing that is trained once more."""
+        return self.kind not in {Kind.BASELINE, Kind.REPEAT, Kind.REEXAMINED}
 
     def seconds(self, now: datetime) -> float:
         """How long it held a device."""
@@ -66,7 +68,8 @@ _PLAIN = [name for name in Row.__dataclass_fields__ if name != "detail"]
 
 def rows_of(run: Run) -> list[Row]:
     """All experiments in order; a score that is no number counts as none."""
-    found = run.experiments.order_by("number").annotate(words=Left("detail", WORDS)).values("words", *_PLAIN)
+    rows = run.experiments.order_by("number").annotate(words=Left("detail", WORDS), version=version_of())
+    found = rows.values("words", *_PLAIN)
     return [_row(values) for values in found.iterator()]
 
 
@@ -76,11 +79,11 @@ def _row(values: dict[str, Any]) -> Row:
 
 
 def sigma(rows: Iterable[Row]) -> float | None:
-    """Standard deviation of scores of one commit on one device, over all commits scored three times; None: not known."""
-    groups: dict[tuple[str, str], list[float]] = defaultdict(list)
+    """Standard deviation of one commit's scores on one device by one exam, over all scored three times; None: not known."""
+    groups: dict[tuple[str, str, str | int], list[float]] = defaultdict(list)
     for row in rows:
         if row.score is not None and row.commit and not NEVER_KEPT & set(row.badges):
-            groups[row.commit, row.device].append(row.score)
+            groups[row.commit, row.device, row.version].append(row.score)
     repeated = [scores for scores in groups.values() if len(scores) >= 3]
     freedom = sum(len(scores) - 1 for scores in repeated)
     if not freedom:

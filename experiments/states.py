@@ -84,6 +84,7 @@ class Kind(StrEnum):
     MANUAL = "manual"
     REPEAT = "repeat"
     REBASE = "rebase"
+    REEXAMINED = "reexamined"  # the best again, by the exam of now: what it is compared with must have sat the same
     REVERT = "revert"
     ABLATION = "ablation"
 

@@ -11,6 +11,7 @@ from django.db.models.functions import Length, Replace
 from django.http import QueryDict
 
 from experiments.models import Experiment, Run
+from experiments.models.text import parent_score
 from experiments.states import LIVE, Kind, State
 
 PAGE = 50  # rows
@@ -202,7 +203,7 @@ def _rows(found: QuerySet[Experiment], state: str, kind: str, sort: str) -> Quer
     added, removed = _lines("+"), _lines("-")
     return (
         found.annotate(
-            difference=F("score") - F("parent__score"), added=added, removed=removed, lines=added + removed,
+            difference=F("score") - parent_score(), added=added, removed=removed, lines=added + removed,
             tokens=F("tokens_in") + F("tokens_out"),
         )
         .defer(*HEAVY)

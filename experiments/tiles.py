@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from experiments.costs import is_unpriced
 from experiments.measures import number
@@ -42,7 +42,7 @@ class Tiles:
     kept: int
     discarded: int
     failed: int
-    others: int  # cancelled, reverted
+    others: int  # cancelled, reverted, examined anew
     live: int
     an_hour: float | None
     idle_percent: float | None
@@ -73,7 +73,8 @@ def rows_of(run: Run) -> list[Row]:
 def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
     count = Counter(row.state for row in rows)
     kept = [row for row in rows if row.state == State.KEPT]
-    best = max(kept, key=lambda row: row.finished_at or now, default=None)  # each builds on the one kept before it
+    kept.sort(key=lambda row: row.finished_at or now)  # each builds on the one kept before it
+    best, anew = kept[-1] if kept else None, [row for row in kept if row.kind == Kind.REEXAMINED]
     baseline = next((row.score for row in rows if row.kind == Kind.BASELINE and row.score is not None), None)
     rate = an_hour(rows)
     live = sum(row.state in LIVE for row in rows)
@@ -83,12 +84,12 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
         best=best.score if best else None,
         best_number=best.number if best else None,
         baseline=baseline,
-        gain_percent=gain_percent(best.score if best else None, baseline, run.program.lower_is_better),
+        gain_percent=gain_percent(without_steps(kept), baseline, run.program.lower_is_better),
         total=len(rows),
-        kept=count[State.KEPT],
+        kept=count[State.KEPT] - len(anew),
         discarded=count[State.DISCARDED],
         failed=count[State.FAILED],
-        others=count[State.CANCELLED] + count[State.REVERTED],
+        others=count[State.CANCELLED] + count[State.REVERTED] + len(anew),
         live=live,
         an_hour=rate,
         idle_percent=idle_percent(rows, run.lanes, (run.is_active and now) or run.ended_at, turns_of(run)),
@@ -98,6 +99,20 @@ def summarize(run: Run, rows: list[Row], now: datetime) -> Tiles:
         ends_at=ends_at,
         ends_by=ends_by,
     )
+
+
+class Scored(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def score(self) -> float | None: ...
+
+
+def without_steps(kept: Sequence[Scored]) -> float | None:
+    """The last score, less the steps where the best was only examined anew: they are nobody's gain or loss."""
+    pairs = [(one.score, after.score) for one, after in pairwise(kept) if after.kind == Kind.REEXAMINED]
+    steps = sum(after - before for before, after in pairs if before is not None and after is not None)
+    return kept[-1].score - steps if kept and kept[-1].score is not None else None
 
 
 def gain_percent(best: float | None, baseline: float | None, lower_is_better: bool = True) -> float | None:

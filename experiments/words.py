@@ -40,6 +40,7 @@ RELATIONS: dict[str, str] = {  # of an experiment to its subject
     Kind.ABLATION: "does without",
     Kind.REBASE: "rebased from",
     Kind.REPEAT: "repeats",
+    Kind.REEXAMINED: "examines anew",
     Kind.IDEA: "repairs",
     Kind.MANUAL: "trains anyway",
 }
@@ -79,6 +80,7 @@ _BEFORE = {State.PROPOSING, State.REVIEWING, State.READY}
 _BY_US: dict[str, str] = {
     Kind.BASELINE: "the baseline is the program as it stands",
     Kind.REPEAT: "a repeat is the same commit with another seed",
+    Kind.REEXAMINED: "the exam has changed, and the best is trained and examined anew: the same commit and seed",
     Kind.REVERT: "a revert takes one commit back; no researcher was asked",
     Kind.ABLATION: "an ablation takes one commit back; no researcher was asked",
     Kind.MANUAL: "a person made this edit",
@@ -111,7 +113,7 @@ def exam_facts(exam: dict[str, Any], sandbox: str, hardware: dict[str, Any]) -> 
             ("metric", str(exam.get("version", ""))),
             ("text", f"{exam.get('text') or exam.get('dataset', '')}, {exam.get('bytes', 0):,} bytes"),
             ("its hash", str(exam.get("validation_hash", ""))[:12]),
-            ("exam", f"{exam.get('seconds') or 0.0:.1f} s, {exam.get('batches', 0)} batches"),
+            ("exam", f"version {exam.get('exam', 1)}, {exam.get('seconds') or 0.0:.1f} s, {exam.get('batches', 0)} batches"),
         ]
         if exam.get("twice"):
             facts.append(("second process", exam.get("why_not") or f"agrees, {exam.get('second_seconds', 0.0):.1f} s"))
@@ -167,7 +169,7 @@ def no_prompt(state: State, kind: Kind) -> str:
 
 
 def no_diff(state: State, kind: Kind, reason: str) -> str:
-    if kind in {Kind.BASELINE, Kind.REPEAT}:
+    if kind in {Kind.BASELINE, Kind.REPEAT, Kind.REEXAMINED}:
         return f"No diff: {_BY_US[kind]}."
     if state == State.PROPOSING:
         return "The diff appears when the reply is complete and its edits apply."

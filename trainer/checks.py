@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.scoring import Answer, Doubles, Floats, Integers, beliefs
+from trainer.scoring import Doubles, Floats, Integers
 
 LEAST_ROOM = 0.01  # nats
 ROOM_PER_NOISE = 50.0  # times the median change
@@ -45,8 +45,9 @@ class Twin:
     next: Integers | None = None
     beliefs: dict[bool, Floats] = field(default_factory=dict)  # (rows, looks, V), by whether the text was the original
 
-    def look(self, answer: Answer, is_original: bool) -> None:
-        self.beliefs[is_original] = beliefs(answer, self.positions.ravel()).reshape(*self.positions.shape, -1)
+    def look(self, beliefs: Floats, is_original: bool) -> None:
+        """beliefs (rows * looks, V)."""
+        self.beliefs[is_original] = beliefs.reshape(*self.positions.shape, -1)
 
     def changes(self) -> Floats:
         """The largest change of a belief at each position, (rows, looks), nats."""

@@ -41,6 +41,17 @@ class Question:
     thrown: Integers | None = None  # positions of the flat batch whose next token is a throw of dice
     looks: tuple[tuple[Twin, bool], ...] = ()
 
+    @property
+    def ends(self) -> Integers:
+        """Positions of the flat batch whose targets it does not show, and the next question may."""
+        rows, length = self.x.shape
+        return np.asarray(np.arange(1, rows + 1) * length - 1)
+
+    @property
+    def places(self) -> Integers:
+        """Positions of the flat batch whose beliefs are wanted, one twin's after another's."""
+        return np.concatenate([np.empty(0, np.int64), *(twin.positions.ravel() for twin, _ in self.looks)])
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -80,15 +91,14 @@ class Exam:
 
     def mark(self, question: Question, answer: Answer) -> None:
         """Raises AnswerError."""
+        nats, beliefs = self.scorer.read(answer, self._targets(question).ravel(), question.places)
         if question.scored:
-            name, batch = question.scored
-            targets = self.targets("text" if name == "again" else name, batch)
-            self.nats[question.scored] = self.scorer.nats(answer, targets.ravel()).reshape(targets.shape)
+            self.nats[question.scored] = nats.reshape(question.x.shape)
         if question.thrown is not None:
-            nats = self.scorer.nats(answer, np.roll(question.x.ravel(), -1))
             self.thrown.append(nats[question.thrown])
         for twin, is_original in question.looks:
-            twin.look(answer, is_original)
+            seen, beliefs = np.split(beliefs, [twin.positions.size])
+            twin.look(seen, is_original)
 
     def marks(self) -> Marks:
         text = self._bpb("text")
@@ -176,6 +186,13 @@ class Exam:
     def _rows(self, part: str, name: str, batch: int) -> Integers:
         """x, y or weight of a batch, (B, T)."""
         return np.asarray(getattr(self.shards[name], part)[self._real(self.batches[name][batch])])
+
+    def _targets(self, question: Question) -> Integers:
+        """(B, T). What was replaced has the next token of its own as target."""
+        if not question.scored:
+            return np.roll(question.x, -1)
+        name, batch = question.scored
+        return self.targets("text" if name == "again" else name, batch)
 
     def _is_secret_due(self) -> bool:
         return "secret" in self.shards and (self.secret_below is None or self._bpb("text") < self.secret_below)

@@ -31,11 +31,11 @@ from trainer import compiled
 from trainer.desk import Desk, ExamEnded, tame
 from trainer.exam import Exam
 from trainer.paper import Shard, rows_per_batch
-from trainer.scoring import AnswerError, Doubles, Scorer
+from trainer.scoring import AnswerError, Doubles, Scorer, Sealed
 from trainer.second import Second
-from trainer.spec import TENSORS, ExamSpec, write_json
+from trainer.spec import EXAM, TENSORS, ExamSpec, write_json
 
-VERSION = "bpb/1"
+VERSION = "bpb/1"  # of the metric
 ANSWERS = "answers.npz"  # nats of each token in the workspace, for the judges of later trainings
 CORES = 8  # to score on, at most
 
@@ -51,6 +51,7 @@ class Report:
     secret_hash: str
     bytes: int
     version: str = VERSION
+    exam: int = EXAM
     val_bpb: float | None = None
     secret_bpb: float | None = None
     problem: str = "unfinished"  # "" | leak | nan | shape | timeout | oom | answer | unfinished
@@ -219,7 +220,7 @@ class Judge:
         for questions in exam.stages():
             self.desk.ask(questions[0].x)
             for question, following in zip(questions, [*questions[1:], None], strict=True):
-                answer = self.desk.answer()
+                answer = Sealed(self.desk.answer(), question.ends)
                 if following:  # is out while this answer is scored
                     self.desk.ask(following.x)
                 exam.mark(question, answer)

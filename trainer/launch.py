@@ -22,7 +22,7 @@ from typing import Any
 from trainer import channel, compiled, folders, gpus, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
 from trainer.shown import is_in
-from trainer.spec import GO, READY, TENSORS, ExamSpec, Second, Spec, is_locked, read_json, write_json
+from trainer.spec import EXAM, GO, READY, TENSORS, ExamSpec, Second, Spec, is_locked, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
@@ -352,7 +352,7 @@ def _exam(job: Job, level: Level, folder: str = "") -> ExamSpec | None:
     second = f"{folder}-second" if level.name != LIMITS else ""
     references = list(map(str, job.references))
     return ExamSpec(
-        str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder, second, references
+        str(job.data_dir), job.data.seq_len, job.exam_seconds, job.secret_below, folder, EXAM, second, references
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ FOLDER = Path(__file__).resolve().parent / "rehearsal"
 SPARE = 0.8  # of the machine's free memory: the rehearsal must not take it from others
 OVER = 1.1  # an expected need of more than this share of the card is refused
 POLL_SECONDS = 0.1
+MOST_BYTES = 2**20  # of a report
 NICE = 19  # a training may be running beside
 ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "AUTORESEARCH_THREADS": "1"}
 STAGES = ("import", "build", "step", "score", "end")  # in this order
@@ -90,13 +92,24 @@ def rehearse(job: launch.Job, card: Card | None, check: Callable[[], None] = lam
     )  # fmt: skip
     try:
         _run(rehearsed, check)
-        report = read_json(job.folder / "out" / "rehearsal.json")
+        report = left(job.folder / "out" / "rehearsal.json")
         words = (read_json(job.folder / "result.json") or {}).get("detail", "")
     except (launch.LaunchError, FileNotFoundError) as error:
         return Preflight(None, error=f"The rehearsal did not start: {error}")
     finally:
         shutil.rmtree(job.folder, ignore_errors=True)
     return replace(judge(report, card, words, free), seconds=round(time.monotonic() - began, 2))
+
+
+def left(path: Path) -> dict[str, Any] | None:
+    """The report. What has been rehearsed may have laid anything there: a link, a pipe that nobody writes to, gigabytes."""
+    plain = os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | plain)) as file:
+            report = json.loads(file.read(MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return report if isinstance(report, dict) else None
 
 
 def _run(job: launch.Job, check: Callable[[], None]) -> None:

@@ -64,49 +64,59 @@ class FileAnswer:
         return np.asarray(stored, np.float32)
 
 
+class Sealed:
+    """An answer whose logits at `places`, ascending, are read at once: what is written there later does not count."""
+
+    def __init__(self, answer: Answer, places: Integers) -> None:
+        self.answer, self.places = answer, places
+        self.positions, self.vocab = answer.positions, answer.vocab
+        self.logits = np.concatenate([answer.read(place, 1) for place in places.tolist()])
+
+    def read(self, first: int, count: int) -> Floats:
+        logits = self.answer.read(first, count)
+        sealed = slice(*np.searchsorted(self.places, [first, first + count]))
+        logits[self.places[sealed] - first] = self.logits[sealed]
+        return logits
+
+
 class Scorer:
     """Scores answers on as many cores as there are. The numbers are the same on any."""
 
     def __init__(self, cores: int = 1) -> None:
         self.run: Callable[..., Iterable[None]] = ThreadPoolExecutor(cores).map if cores > 1 else map
 
-    def nats(self, answer: Answer, targets: Integers) -> Doubles:
-        """-log p of each target, (positions,); not finite where the logits are not."""
-        nats: Doubles = np.empty(answer.positions, np.float64)
-        step = max(1, CHUNK // answer.vocab)
+    def read(self, answer: Answer, targets: Integers, looks: Integers) -> tuple[Doubles, Floats]:
+        """-log p of each target, (positions,), and log(p + FAINT) of the whole vocabulary at `looks`, (len(looks), V).
+
+        Not finite where the logits are not. Each logit is read once: what is written meanwhile cannot make the two differ.
+        """
+        nats, beliefs = np.empty(answer.positions, np.float64), np.empty((len(looks), answer.vocab), np.float32)
+        order, step = np.argsort(looks), max(1, CHUNK // answer.vocab)
+        places = looks[order]
 
         def score(first: int) -> None:
             part = targets[first : first + step]
             logits = answer.read(first, len(part))
             chosen = logits[np.arange(len(part)), part]
+            looked_at = slice(*np.searchsorted(places, [first, first + step]))
             with np.errstate(all="ignore"):  # what is not finite shows in the result
                 most = logits.max(axis=1)
                 logits -= most[:, None]
                 np.exp(logits, out=logits)
-                nats[first : first + step] = np.log(logits.sum(axis=1)) + (most - chosen)
+                total = logits.sum(axis=1)
+                nats[first : first + step] = np.log(total) + (most - chosen)
+                rows = places[looked_at] - first
+                beliefs[order[looked_at]] = np.log(logits[rows] / total[rows, None] + np.float32(FAINT))
 
         for _ in self.run(score, range(0, answer.positions, step)):
             pass
-        return nats
+        return nats, beliefs
 
-    def nats_at(self, answer: Answer, positions: Integers, targets: Integers) -> Doubles:
+    @staticmethod
+    def nats_at(answer: Answer, positions: Integers, targets: Integers) -> Doubles:
         """-log p of one target at each of these positions."""
         logits = np.concatenate([answer.read(int(position), 1) for position in positions]).astype(np.float64)
         with np.errstate(all="ignore"):
             most = logits.max(axis=1)
             chosen = logits[np.arange(len(targets)), targets]
             return np.asarray(np.log(np.exp(logits - most[:, None]).sum(axis=1)) + (most - chosen))
-
-
-def beliefs(answer: Answer, positions: Integers) -> Floats:
-    """log(p + FAINT) over the whole vocabulary, (len(positions), V)."""
-    found = np.empty((len(positions), answer.vocab), np.float32)
-    with np.errstate(all="ignore"):
-        for row, position in zip(found, positions, strict=True):
-            row[:] = answer.read(int(position), 1)[0]
-            row -= row.max()
-            np.exp(row, out=row)
-            row /= row.sum()
-            row += np.float32(FAINT)
-            np.log(row, out=row)
-    return found

@@ -82,8 +82,8 @@ class Second:
         """Raises AnswerError."""
         if not question.rows:
             targets = self.exam.targets("text", self.whole)
-            nats = self.exam.scorer.nats(answer, targets.ravel()).reshape(targets.shape)
-            self.apart = np.abs(nats - self.exam.nats["text", self.whole])[self.exam.counted("text", self.whole)]
+            nats, _ = self.exam.scorer.read(answer, targets.ravel(), np.empty(0, np.int64))
+            self.apart = np.abs(nats.reshape(targets.shape) - self.exam.nats["text", self.whole])[self.exam.counted("text", self.whole)]
             return
         length = self.exam.length
         positions = np.array([slot * length + row.place for slot, row in enumerate(question.rows)])

@@ -23,6 +23,7 @@ from trainer.processes import FILE_BYTES
 
 GO, AWAITED = "go", "awaited"
 TENSORS = "tensors"  # a file in the channel's folder
+EXAM = 2  # the version of the exam: scores of two are never compared. What names none was examined by 1
 READY = Path(__file__).resolve().parent / "ready.py"
 
 
@@ -35,6 +36,7 @@ class ExamSpec:
     deadline_seconds: float  # of the exam alone
     secret_below: float | None  # score the secret shard too when val_bpb is below this; None: always
     folder: str  # the channel to the training, made by the shim
+    version: int = 1  # EXAM of whoever starts the judge
     second: str = ""  # the one to the second process; "": what would be kept is not examined twice
     references: list[str] = field(default_factory=list)  # answers of the best so far, of the baseline: see judge.py
 

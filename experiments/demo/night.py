@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.demo import ideas
 from experiments.states import Badge, Failure, Kind, State
+from trainer.spec import EXAM
 
 START_BPB, FLOOR_BPB, NOISE_BPB = 0.9979, 0.9640, 0.0012
 FATES = ("keep",) * 3 + ("fail",) * 2 + ("discard",) * 15  # of any 20 in a row
@@ -195,7 +196,7 @@ class Night:
     def _exam(self, tried: Tried) -> dict[str, Any]:
         return {
             "dataset": "climbmix", "validation_hash": "5e1fbb7a9c204d11", "bytes": 98_211_840, "version": "bpb/1",
-            "val_bpb": tried.score, "secret_bpb": tried.secret_score, "problem": "", "detail": "",
+            "exam": EXAM, "val_bpb": tried.score, "secret_bpb": tried.secret_score, "problem": "", "detail": "",
             "seconds": round(self.random.uniform(13, 16), 1), "batches": 160, "began_at": 0.0,
             "after_seconds": round(self.random.uniform(311, 316), 1),
             "checks": {

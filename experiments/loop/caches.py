@@ -3,8 +3,8 @@
     var/compiled/PROGRAM/DEVICE AND TORCH/EXPERIMENT
 
 Lives as long as its experiment may still be kept, or is the best of a run that goes on. On GPUs alone: nothing of ours is
-compiled on a CPU, and what one training can leave for another is as little as possible. A repeat gets nothing: what it is to
-confirm must come of its own training.
+compiled on a CPU, and what one training can leave for another is as little as possible. A repeat gets nothing, nor does what
+is examined anew: what it is to confirm must come of its own training.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ COMPILER = re.compile(r"torch/_inductor|torch/_dynamo/package|/triton/")  # in a
 def of_parent(experiment: Experiment, device: str) -> Path | None:
     """What its training starts with; None: nothing."""
     parent = experiment.parent
-    if not _is_lent(device) or parent is None or parent.state != State.KEPT or experiment.kind == Kind.REPEAT:
+    by_itself = experiment.kind in {Kind.REPEAT, Kind.REEXAMINED}
+    if not _is_lent(device) or parent is None or parent.state != State.KEPT or by_itself:
         return None
     folder = _folder(parent, device)
     return folder if folder.is_dir() else None

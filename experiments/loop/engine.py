@@ -28,6 +28,7 @@ from experiments.loop import (
     gpu_trouble,
     judging,
     outage,
+    reexamining,
     standby,
     strange_score,
     sweeping,
@@ -39,7 +40,7 @@ from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.models.text import differing
+from experiments.models.text import differing, versions
 from experiments.researcher.base import Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.edits import edits_to_json
 from experiments.researcher.sameness import whole_key
@@ -211,7 +212,8 @@ def _begin(experiment: Experiment) -> bool:
     gpu_trouble.check_kind(experiment)
     with heartbeat(experiment) as lease:
         training.end_orphans()
-        moved = best is not None and experiment.parent_id != best.pk and experiment.kind != Kind.REPEAT
+        as_it_is = {Kind.REPEAT, Kind.REEXAMINED}
+        moved = best is not None and experiment.parent_id != best.pk and experiment.kind not in as_it_is
         elsewhere = best is not None and moved and not experiment.branches_from(best)
         if best is not None and elsewhere and not _refit(experiment, best):
             return False
@@ -379,7 +381,9 @@ def decide(experiment_id: int) -> bool:
                 experiment.score, best.score, run.gains, experiment.summary.get("mfu_percent"),
                 is_bpb=run.program.has_exam or run.program.metric == "val_bpb",
             )
-        if barred or not ruling.keep:
+        if experiment.kind == Kind.REEXAMINED:
+            reexamining.decide(experiment, best)
+        elif barred or not ruling.keep:
             why = f"{barred} {ruling.why}".strip()
             experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=experiment.badges)
         elif best is not None and (refuted := strange_score.refuted(experiment, experiment.parent or best)):
@@ -410,6 +414,8 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
         return "It changes only a seed: a lucky seed is no finding."
     if best is not None and (texts := differing([best.exam, experiment.exam])):
         return f"It was scored on another text than the best ({' and '.join(texts)}): they cannot be compared."
+    if best is not None and (exams := versions([best.exam, experiment.exam])):
+        return f"Exams {exams[0]} and {exams[1]} gave its score and the best's: they cannot be compared."
     if best is not None and Badge.UNPROVEN in experiment.badges and Badge.UNPROVEN not in best.badges:
         return f"No second process could confirm that it saw no answer. {experiment.exam.get('why_not', '')}"
     if best is not None and Badge.VERIFIED in experiment.badges and experiment.exam.get("twice") == "":

@@ -16,6 +16,7 @@ from experiments.loop.dynamics import dynamics
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Idea, Run, stream
 from experiments.models.idea import RESEARCHER
+from experiments.models.text import version
 from experiments.planning import sigma_of
 from experiments.researcher.base import (
     Called,
@@ -131,16 +132,16 @@ def _history(run: Run) -> Iterator[Past]:
     # what is under way belongs to it: the next idea must be another one
     rows = run.experiments.exclude(state=State.PROPOSING).select_related("parent")
     found = list(rows.defer("prompt", "hypothesis", "parent__diff", "parent__prompt").order_by("number"))
-    scores: dict[str, list[tuple[int, float]]] = {}
+    scores: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for row in found:
         if row.commit and row.score is not None:
-            scores.setdefault(row.commit, []).append((row.number, row.score))
+            scores.setdefault((row.commit, version(row.exam)), []).append((row.number, row.score))
     for row in found:
-        again = [score for number, score in scores.get(row.commit, ()) if number != row.number]
+        again = [score for number, score in scores.get((row.commit, version(row.exam)), ()) if number != row.number]
         yield Past(
             number=row.number, kind=row.kind, state=row.state, reason=row.reason, description=row.description,
             score=row.score, delta=row.delta, diff=row.diff, why=row.detail, memo=row.memo, strategy=row.strategy,
-            theme=row.theme or theme(row.description), repeats=tuple(again),
+            theme=row.theme or theme(row.description), repeats=tuple(again), exam=version(row.exam),
         )
 
 

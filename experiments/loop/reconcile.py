@@ -16,7 +16,7 @@ from django.db.models import Case, Q, When
 from django.utils import timezone
 
 from experiments import presence
-from experiments.loop import ahead, chain, outage, training
+from experiments.loop import ahead, chain, outage, reexamining, training
 from experiments.loop.proposing import crash_to_repair
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
@@ -77,6 +77,7 @@ def _guard(run: Run) -> None:
     streak = _failures_in_a_row(run)
     disk_full = streak[:1] and streak[0].reason == Failure.DISK_FULL
     baseline = next((row for row in streak if row.kind == Kind.BASELINE), None)
+    reexamined = next((row for row in streak if row.kind == Kind.REEXAMINED), None)
     if free_mb < settings.MIN_FREE_MB or disk_full:
         run.pause(
             by="loop", now=False, reason="disk_full",
@@ -89,6 +90,8 @@ def _guard(run: Run) -> None:
             why=f"The unchanged program does not train: {_said(baseline)}. Look at #{baseline.number}, mend it, "
             "then resume: the baseline is trained again.",
         )
+    elif reexamined:
+        run.pause(by="loop", now=False, reason="best_failed", why=reexamining.said(reexamined))
     elif len(streak) >= settings.BREAKER_FAILURES:
         run.pause(
             by="loop", now=False, reason="circuit_breaker",
@@ -150,7 +153,10 @@ def _create_next(run: Run) -> None:
     """Keep experiments in the pipeline ahead of each lane: while one trains, the next is being proposed."""
     foundation = run.best or run.experiments.filter(kind=Kind.BASELINE, state__in=LIVE).first()
     in_line = run.experiments.filter(state__in=LIVE - ON_DEVICE)
-    if run.limit_reached():
+    limited = run.limit_reached()
+    if (not limited or in_line.exists()) and reexamining.settle_first(run):
+        return
+    if limited:
         return
     if foundation is None:  # what waits cannot train without one: a failed baseline is tried again
         number = run.next_number()
@@ -198,6 +204,8 @@ def _due(run: Run) -> Due:
     ready = free.filter(state=State.READY).order_by(Case(When(waited_for, then=0), default=1), "number")
     if run.best is None:
         ready = ready.filter(kind=Kind.BASELINE)  # an idea waits until there is something to compare it with
+    elif reexamining.is_due(run.best):
+        ready = ready.filter(kind=Kind.REEXAMINED, subject=run.best)
     if lanes > 0:
         due += [("train", pk) for pk in ready.values_list("pk", flat=True)[:lanes]]
     return due

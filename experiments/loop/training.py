@@ -25,7 +25,7 @@ from experiments.loop.errors import NotReady
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run, stream
 from experiments.models.text import Text
-from experiments.states import RunState, State
+from experiments.states import Kind, RunState, State
 from trainer import folders, launch
 from trainer.output import LineSplitter, Point, is_whole_step, parse_step, strip_controls
 from trainer.spec import AWAITED, GO, Result, is_locked, read_json
@@ -115,9 +115,9 @@ def began_on(run: Run) -> tuple[launch.Data, Text | None]:
 
 
 def _best_score(experiment: Experiment) -> float | None:
-    """What a score must beat to be kept: only then is the secret shard scored too."""
+    """What a score must beat to be kept: only then is the secret shard scored too. None: it is kept whatever it scores."""
     best = experiment.run.best
-    return best.score if best else None
+    return best.score if best and experiment.kind != Kind.REEXAMINED else None
 
 
 class NotWanted(Exception):

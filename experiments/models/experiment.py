@@ -13,6 +13,7 @@ from experiments import events
 from experiments.models.move import Move
 from experiments.models.program import BriefVersion
 from experiments.models.run import Run, _choices
+from experiments.models.text import versions
 from experiments.states import LIVE, WORKED, Badge, Failure, Kind, StaleState, State, StateError, check_move
 
 
@@ -225,8 +226,10 @@ class Experiment(models.Model):
 
     @property
     def delta(self) -> float | None:
-        """Score minus the parent's score."""
+        """Score minus the parent's score, where one exam gave both."""
         if self.score is None or self.parent is None or self.parent.score is None:
+            return None
+        if versions([self.exam, self.parent.exam]):
             return None
         return self.score - self.parent.score
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from experiments import events
 from experiments.models.move import Move
 from experiments.models.program import Program
-from experiments.models.text import Text
+from experiments.models.text import Text, same_exam
 from experiments.states import LIVE, Kind, Mode, Outage, RunState, StaleState, State, StateError, check_run_move
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class Run(models.Model):
 
     @property
     def gains(self) -> list[float]:
-        """By how much each kept experiment was lower than its parent."""
-        kept = self.experiments.filter(state=State.KEPT, parent__score__isnull=False)
+        """By how much each kept experiment was lower than its parent, by the same exam."""
+        kept = self.experiments.filter(same_exam(), state=State.KEPT, parent__score__isnull=False)
         pairs = kept.values_list("parent__score", "score")
         return [before - after for before, after in pairs if before is not None and after is not None]
 
@@ -242,7 +242,7 @@ class Run(models.Model):
     def since_gain(self) -> int:
         """Ideas that came to an end since the last one that was kept."""
         ended = self.experiments.filter(state__in=[State.KEPT, State.REVERTED, State.DISCARDED, State.FAILED])
-        ended = ended.exclude(kind=Kind.REPEAT)
+        ended = ended.exclude(kind__in=[Kind.REPEAT, Kind.REEXAMINED])
         last = ended.filter(state=State.KEPT).aggregate(models.Max("number"))["number__max"]
         return ended.filter(number__gt=-1 if last is None else last).count()
 

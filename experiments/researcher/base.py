@@ -36,6 +36,7 @@ class Past:
     theme: str = ""
     strategy: str = ""  # of strategy.Strategy: what kind of idea was due
     repeats: tuple[float, ...] = ()  # further scores of the same commit
+    exam: int = 0  # the version that gave the scores; 0: no judge
 
 
 @dataclass(frozen=True)

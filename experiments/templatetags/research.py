@@ -38,6 +38,7 @@ FAILURES: dict[str, str] = {
 REASONS = {
     "by_hand": "", "experiments": "", "deadline": "", "cost": "", "no_gain": "",  # the detail says it
     "researcher": "the researcher does not answer", "circuit_breaker": "too many failures in a row",
+    "best_failed": "the best has no score by the exam of now",
     "branch_moved": "the branch was moved from outside", "disk_full": "the disk is full",
     "data": "the data cannot be prepared", "sandbox": "there is no sandbox",
     "device": "the GPU cannot be used",

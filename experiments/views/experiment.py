@@ -14,6 +14,7 @@ from experiments.activity import AXES
 from experiments.measures import Outcome, measures
 from experiments.models import Experiment, Program
 from experiments.models import stream as streams
+from experiments.models.text import versions
 from experiments.states import Failure, Kind, RunState, State
 from experiments.views import experiment_diff
 
@@ -75,7 +76,7 @@ def _context(experiment: Experiment) -> dict[str, Any]:
         "following": run.experiments.filter(number__gt=experiment.number).first(),
         "measures": measures(
             Outcome(experiment.score, experiment.summary),
-            Outcome(parent.score, parent.summary) if parent else None,
+            Outcome(None if versions([experiment.exam, parent.exam]) else parent.score, parent.summary) if parent else None,
             metric=run.program.metric,
             lower_is_better=run.program.lower_is_better,
         ),

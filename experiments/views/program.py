@@ -21,7 +21,7 @@ from experiments.views.answers import by, is_htmx, refuse
 
 _KEPT = Q(experiments__state__in=[State.KEPT, State.REVERTED])  # a roll back does not unmake a good idea
 _JUDGED = _KEPT | Q(experiments__state__in=[State.DISCARDED, State.FAILED])
-_NOT_OF_BRIEF = [Kind.BASELINE, Kind.REPEAT, Kind.MANUAL]  # what no researcher has proposed
+_NOT_OF_BRIEF = [Kind.BASELINE, Kind.REPEAT, Kind.REEXAMINED, Kind.MANUAL]  # what no researcher has proposed
 _IDEA = ~Q(experiments__kind__in=_NOT_OF_BRIEF)
 
 
@@ -63,10 +63,8 @@ def _versions(program: Program) -> QuerySet[BriefVersion]:
 
 
 def _runs(program: Program) -> QuerySet[Run]:
-    return program.runs.order_by("-pk").annotate(
-        tried=Count("experiments"),
-        kept=Count("experiments", filter=Q(experiments__state=State.KEPT) & ~Q(experiments__kind=Kind.BASELINE)),
-    )
+    gain = Q(experiments__state=State.KEPT) & ~Q(experiments__kind__in=[Kind.BASELINE, Kind.REEXAMINED])
+    return program.runs.order_by("-pk").annotate(tried=Count("experiments"), kept=Count("experiments", filter=gain))
 
 
 # The brief

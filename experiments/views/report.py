@@ -60,7 +60,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         "headline": report_words.headline(built),
         "verdict": report_words.verdict(built),
         "noise": report_words.noise(built),
-        "text": report_words.text(built.run),
+        "text": report_words.text(built),
         "standing": report_words.standing(built),
         "steps": report_words.next_steps(built),
         "rehearsals": preflights.count(built.run).line,

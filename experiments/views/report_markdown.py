@@ -67,7 +67,7 @@ def _head(report: Report, absolute: Absolute) -> str:
         f"# {plain(run.program.name)} / {plain(run.tag)}",
         f"**{plain(report_words.headline(report))}** {plain(report_words.verdict(report))}".strip(),
         plain(report_words.noise(report), 1000),
-        plain(report_words.text(run)),
+        plain(report_words.text(report)),
         f"{where}As of {at:%Y-%m-%d %H:%M %Z}, {report_words.standing(report)}. Run: <{url}>",
     ]
     return "\n\n".join(filter(None, lines))

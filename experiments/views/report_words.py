@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from experiments.models import Run
-from experiments.models.text import Text
+from experiments.models.text import Text, listed
 from experiments.report import Report
 from experiments.report_rows import Row
-from experiments.states import Badge, RunState, State
+from experiments.states import Badge, Kind, RunState, State
 from experiments.templatetags.research import FAILURES, compact, cost_words, duration, gain, reason_words, score
 
 OFTEN = 0.2  # of all experiments: a failure that is worth a word to the researcher
@@ -173,14 +172,23 @@ def _of_failures(report: Report, run_url: str) -> list[Step]:
     return steps
 
 
-def text(run: Run) -> str:
+def text(report: Report) -> str:
     """What its scores are about."""
-    last = run.experiments.exclude(exam={}).order_by("-number").values_list("exam", flat=True).first() or {}
+    last = report.run.experiments.exclude(exam={}).order_by("-number").values_list("exam", flat=True).first() or {}
     scored = Text.of(last)
     words = f"Scored on {scored}." if scored else ""
     if scored and last.get("earlier_text"):
         words += " New runs are scored on another text: their numbers cannot be compared with these."
-    return words
+    return f"{words} {_exams(report)}".strip()
+
+
+def _exams(report: Report) -> str:
+    """Where scores of two exams stand side by side."""
+    if len(report.exams) < 2:
+        return ""
+    anew = numbers([row for row in report.kept if row.kind == Kind.REEXAMINED])
+    steps = f" Where the best was examined anew, in {anew}, its score moved: no gain and no loss." if anew else ""
+    return f"Exams {listed(report.exams)} gave its scores; those of two are not compared.{steps}"
 
 
 def standing(report: Report) -> str:

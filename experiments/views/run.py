@@ -17,7 +17,7 @@ from experiments.activity import activity
 from experiments.forms import OUTAGES, IdeaForm, LimitsForm, NoteForm
 from experiments.models import Run
 from experiments.models.idea import RESEARCHER
-from experiments.models.text import Text
+from experiments.models.text import Text, parent_score, version_of
 from experiments.results import results_tsv
 from experiments.states import LIVE, Mode, RunState, State
 from experiments.table import table
@@ -25,7 +25,8 @@ from experiments.templatetags.texts import line
 from experiments.tiles import tiles
 
 _ASKS = {State.REVIEWING, State.CONFIRMING}
-_MENDABLE = {"data", "sandbox", "device", "disk_full", "baseline_failed"}  # of this machine: what a paused run waits for
+# Of this machine: what a paused run waits for.
+_MENDABLE = {"data", "sandbox", "device", "disk_full", "baseline_failed", "best_failed"}
 _FINISHED_FIRST = {State.TRAINING, State.EVALUATING}  # before a pause takes hold
 
 
@@ -125,9 +126,12 @@ PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {
 def chart(_request: HttpRequest, pk: int) -> JsonResponse:
     run = _run(pk)
     rows = run.experiments.exclude(state__in=LIVE).values_list(
-        "pk", "number", "state", "score", "description", "reason", "parent__score", "commit"
+        "pk", "number", "state", "score", "description", "reason", parent_score(), "commit", version_of()
     )
-    tried = (charts.Tried(*row[:4], line(row[4]), *row[5:]) for row in rows)
+    tried = (
+        charts.Tried(pk, number, state, score, line(text), why, before, commit, exam)
+        for pk, number, state, score, text, why, before, commit, exam in rows
+    )
     program = run.program
     return JsonResponse(charts.progress(tried, metric=program.metric, lower_is_better=program.lower_is_better))
 

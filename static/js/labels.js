@@ -25,7 +25,7 @@ export function place(data, layout, element, log) {
   const placed = [];
   const hit = (a, c) => a.left < c.right && c.left < a.right && a.top < c.bottom && c.top < a.bottom;
   const best = data.kept.at(-1);
-  const order = data.kept.slice(1).filter(shown).sort((p, q) => (q === best) - (p === best) || Math.abs(q.gain) - Math.abs(p.gain)).slice(0, 120);
+  const order = data.kept.slice(1).filter(shown).sort((p, q) => (q === best) - (p === best) || (q.gain === null) - (p.gain === null) || Math.abs(q.gain) - Math.abs(p.gain)).slice(0, 120);
 
   const put = (point, over) => {
     const dot = at(point);

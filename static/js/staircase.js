@@ -46,7 +46,7 @@ export function traces(data, c, log) {
   const edge = { line: { shape: "hv", color: c.keep, width: 0 } };
   const many = data.last > 300;
   const size = many ? 6 : 9;
-  const doubtful = data.kept.map((point, i) => i > 0 && Math.abs(point.gain) < band);
+  const doubtful = data.kept.map((point, i) => i > 0 && point.gain !== null && Math.abs(point.gain) < band);
   return [
     ...(band ? [line(-band, edge), line(band, { ...edge, fill: "tonexty", fillcolor: `${c.keep}22` })] : []),
     markers(data.discarded, inside, { symbol: data.discarded.map(shape("circle-open")), color: c.faint, size: many ? 5 : 7, opacity: many ? 0.6 : 1, line: { width: many ? 1 : 1.5 } }),

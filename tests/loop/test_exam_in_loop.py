@@ -14,12 +14,13 @@ from django.urls import reverse
 
 from experiments.loop import actions, engine, training
 from experiments.loop.answers import to_compare
+from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.states import Badge, Failure, Mode, RunState, State
+from experiments.states import Badge, Failure, Kind, Mode, RunState, State
 from tests.conftest import Loop, end_as_before
 from tests.factories import make_experiment
 from trainer import launch
-from trainer.spec import write_json
+from trainer.spec import EXAM, write_json
 
 CHEATS = Path(__file__).resolve().parents[1] / "scripts" / "cheats"
 BIGRAM = (CHEATS / "bigram.py").read_text()
@@ -82,7 +83,7 @@ def test_the_judges_number_is_the_baselines_score(run: Run) -> None:
     assert baseline.state == State.KEPT, baseline.detail
     assert baseline.badges == [Badge.VERIFIED]
     assert baseline.score == baseline.exam["val_bpb"]
-    assert baseline.exam["version"] == "bpb/1" and baseline.exam["after_seconds"] > 0
+    assert (baseline.exam["version"], baseline.exam["exam"]) == ("bpb/1", EXAM) and baseline.exam["after_seconds"] > 0
     assert baseline.sandbox in {"bubblewrap", "limits"}
     assert baseline.secret_score is not None and "secret_bpb" not in baseline.exam
     assert run.startup_seconds is not None
@@ -199,6 +200,20 @@ def test_a_broken_edit_is_rehearsed_in_the_sandbox_and_never_trains(  # type: ig
     baseline = run.experiments.get(number=0)
     assert baseline.preflight["ok"] is True and baseline.preflight["stage"] == "end", baseline.preflight
     assert not list(Path(settings.PREFLIGHT_DIR).glob("*/*"))
+
+
+def test_after_an_update_of_the_exam_the_best_sits_the_new_one(run: Run, again: None, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    answers(idea(HONEST + "AGAIN = 1\n"))
+    baseline = run.experiments.get(number=0)
+    baseline.exam.pop("exam")
+    baseline.save()
+    loop.until(run, lambda: run.best.number == 1)
+    anew = run.experiments.get(number=1)
+    assert (anew.kind, anew.commit, anew.exam["exam"]) == (Kind.REEXAMINED, baseline.commit, EXAM)
+    assert (anew.score, anew.secret_score, anew.badges) == (baseline.score, baseline.secret_score, [Badge.VERIFIED])
+    assert Workspace(run.program.repo).ref(f"refs/heads/{run.branch}") == anew.commit
+    loop.until(run, lambda: run.experiments.filter(number=2, state=State.READY).exists())
+    assert run.experiments.get(number=2).parent == anew
 
 
 # The text that a run began on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from experiments.researcher import sweep_memory as memory
@@ -74,3 +76,9 @@ def test_the_best_is_known_however_long_ago_it_scored() -> None:
 @pytest.mark.parametrize("score", [float("inf"), float("nan"), 1e155])
 def test_what_is_no_number_is_no_score(score: float) -> None:
     assert memory.told(context(past(score), best=1.5), NOW) == [(NOW, 1.5)]
+
+
+def test_scores_of_an_earlier_exam_tell_nothing() -> None:
+    old, new = past(1.0, lr=0.02), replace(past(1.4), exam=2)
+    assert memory.told(context(old, new, best=1.5), NOW) == memory.told(context(new, best=1.5), NOW)
+    assert memory.told(context(past(None, reason="crash"), new, best=1.5), NOW)[0][1] is None

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,11 @@ class Prepared:
 
     data: Data
     folder: Path
+    more: dict[str, str] = field(default_factory=dict)  # of a training's environment
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {"AUTORESEARCH_SEED": "1", "TEMPLATE": str(TEMPLATE)}
+        own = {"AUTORESEARCH_SEED": "1", "TEMPLATE": str(TEMPLATE), **self.more}
         return {**environment(self.data.cache_dir), **self.data.environment(), **own}
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,21 @@ def test_it_ends_by_its_own_deadline_and_when_it_is_no_longer_wanted(tmp_path, p
 def test_steps_that_take_too_long_are_said_not_to_be_seen():
     found = judge({"stage": "step", "ended": "enough"}, None)
     assert found.ok is True and found.not_seen[0] == "its end: the steps took too long on one CPU core"
+
+
+LAID: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a link": lambda path: path.symlink_to(path.with_name("other.json")),
+    "gigabytes": lambda path: path.open("wb").truncate(8 * 2**30),
+    "what is nested without end": lambda path: path.write_text("[" * 2**20),
+    "no object": lambda path: path.write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("laid", LAID)
+def test_what_the_rehearsed_program_lays_in_place_of_its_report_is_none(laid: str, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"ended": "done"}')
+    LAID[laid](tmp_path / "rehearsal.json")
+    assert preflight.left(tmp_path / "rehearsal.json") is None
+    assert preflight.left(tmp_path / "other.json") == {"ended": "done"}

@@ -20,7 +20,7 @@ from tests.trainer.examining import Prepared
 from tests.trainer.launching import all_of, log_of, make_job, result_of, run, wait_for
 from trainer import launch
 from trainer.launch import Job
-from trainer.spec import is_locked, read_json
+from trainer.spec import is_locked, read_json, write_json
 
 SCRIPT = """
 import inspect, os, pickle, sys
@@ -110,6 +110,17 @@ def test_what_was_made_for_something_else_is_not_used(tmp_path: Path, standing: 
     stand_by(job, standing)
     assert not launch.grant(replace(job, **changes))
     assert log_of(job.folder) == "" and launch.grant(job)
+
+
+def test_a_judge_of_an_earlier_exam_examines_nothing_more(tmp_path: Path, standing: Standing, prepared: Prepared) -> None:
+    """It stands by since before the update."""
+    data = replace(make_job(tmp_path, "").data, seq_len=64)
+    job = make_job(tmp_path / "1-1", "print('ran')", data=data, data_dir=prepared.folder, exam=True)
+    stand_by(job, standing)
+    spec = read_json(job.folder / "spec.json") or {}
+    del spec["exam"]["version"]
+    write_json(job.folder / "spec.json", spec)
+    assert not launch.grant(job)
 
 
 def test_a_file_of_the_program_with_a_loaded_modules_name_is_the_one_that_counts(tmp_path: Path, standing: Standing) -> None:

@@ -11,7 +11,7 @@ from tests.factories import make_experiment, make_program, make_run
 
 pytestmark = pytest.mark.django_db
 EXAM = {
-    "version": "bpb/1", "dataset": "stdlib", "validation_hash": "3cb1384e4f73", "bytes": 131072, "seconds": 1.25,
+    "version": "bpb/1", "exam": 2, "dataset": "stdlib", "validation_hash": "3cb1384e4f73", "bytes": 131072, "seconds": 1.25,
     "batches": 21, "after_seconds": 22.4, "checks": {"causal": 0.0, "repeat": 0.0},
 }  # fmt: skip
 
@@ -26,7 +26,8 @@ def test_the_experiment_page_tells_what_the_exam_found(signed_in: Client, run) -
         run, State.KEPT, 1.5, number=0, badges=["verified"], exam=EXAM, sandbox="bubblewrap", secret_score=1.523456
     )
     page = signed_in.get(reverse("experiment", args=[kept.pk])).content.decode()
-    for words in ("verified", "the judge&#x27;s", "bpb/1", "131,072 bytes", "22.4 s, by the clock", "sealed", "1.523456"):
+    told = ("verified", "the judge&#x27;s", "bpb/1", "131,072 bytes", "22.4 s, by the clock", "sealed", "1.523456")
+    for words in (*told, "version 2, 1.2 s"):
         assert words in page, words
 
 

@@ -59,6 +59,18 @@ def test_scores_of_different_texts_are_shown_and_never_compared(signed_in, run):
     assert "★" in rows_of(signed_in.get(f"{URL}?e={b.pk},{alike.pk}").text)["val_bpb"]
 
 
+def test_scores_of_two_exams_are_shown_and_never_compared(signed_in, run):
+    exams = [{"dataset": "stdlib", "validation_hash": "3cb1", **version} for version in ({}, {"exam": 2}, {"exam": 2})]
+    a, b, c = (tried(run, number, 1.5 - number / 10, exam=exam) for number, exam in enumerate(exams))
+    page = signed_in.get(f"{URL}?e={a.pk},{b.pk}").text
+    rows = rows_of(page)
+    assert "Exams 1 and 2 gave their scores. Those of two are not compared" in page
+    assert "★" not in rows["val_bpb"] and not [label for label in rows if label.startswith("to the ")]
+    assert re.findall(r">(\d)<", rows["Exam"]) == ["1", "2"]
+    page = signed_in.get(f"{URL}?e={b.pk},{c.pk}").text
+    assert "★" in rows_of(page)["val_bpb"] and "gave their scores" not in page
+
+
 def test_only_differences_leaves_out_what_is_equal(signed_in, run):
     a, b = tried(run, 1, 1.5, summary={"depth": 4}), tried(run, 2, 1.4, summary={"depth": 4})
     assert "Depth" in rows_of(signed_in.get(f"{URL}?e={a.pk},{b.pk}").text)

@@ -4,7 +4,10 @@ import re
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
+from experiments.cards import program_cards
+from experiments.report import build
 from experiments.states import Failure, Kind, RunState, State
 from tests.factories import DIFF, make_experiment, make_program, make_run
 
@@ -34,6 +37,30 @@ def night(run, keeps=2, discards=3):
     for n in range(discards):
         make_experiment(run, State.DISCARDED, 2.1 + n / 100, parent=best)
     return best
+
+
+def test_where_the_best_was_examined_anew_its_step_is_no_gain_and_no_loss(signed_in):
+    """2.0, 1.9 by exam 1; the same again is 1.95 by exam 2; then 1.85."""
+    run, new = make_run(), {"validation_hash": "3cb1", "exam": 2}
+    night(run, keeps=1, discards=0)
+    run.experiments.update(exam={"validation_hash": "3cb1"})
+    anew = make_experiment(run, State.KEPT, 1.95, kind=Kind.REEXAMINED, description="#1 examined anew, by exam 2", exam=new)
+    make_experiment(run, State.KEPT, 1.85, exam=new)
+    make_experiment(run, State.DISCARDED, 1.89, parent=run.experiments.get(number=1), exam=new)
+    report, page = build(run, timezone.now()), html(signed_in, run)
+    assert (report.best.score, report.gain) == (1.85, pytest.approx(0.2))
+    assert [keep.row.number for keep in report.keeps] == [1, 3]
+    assert report.near == []
+    assert report.tiles.gain_percent == pytest.approx(10.0) and report.tiles.kept == 3
+    assert "Exams 1 and 2 gave its scores; those of two are not compared. Where the best was examined anew, in #2" in page
+    assert "anew, in \\#2, its score moved: no gain" in markdown(signed_in, run)
+    (card,) = [card for program in program_cards() for card in program.runs]
+    assert (card.best, card.gain_percent) == (1.85, pytest.approx(10.0))
+    chart = signed_in.get(reverse("run-chart", args=[run.pk])).json()["kept"]
+    assert chart["gain"] == [0.0, -0.1, None, -0.1] and chart["text"][2] == anew.description
+    assert chart["delta"][2:] == [None, -0.1]
+    table = signed_in.get(reverse("run", args=[run.pk])).context["table"].rows
+    assert [row.difference for row in table][:3] == [None, pytest.approx(-0.1), None]
 
 
 def test_an_empty_run_says_what_will_be_here(signed_in):
