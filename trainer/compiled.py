@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from trainer import folders
@@ -15,6 +16,8 @@ from trainer import folders
 log = logging.getLogger(__name__)
 FOLDER = "compiled"  # in a training's out/
 VARIABLES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton", "CUDA_CACHE_PATH": "cuda"}
+BEFORE = "before"  # in a training's workspace: a copy from before its exam, which nothing that was asked can be in
+CHUNK_BYTES = 2**20
 MOST_BYTES, MOST_FILES = 2 * 2**30, 20_000  # on an H100 one training made 55 MB; what has grown beyond it begins anew
 
 
@@ -23,15 +26,37 @@ def environment(out: Path) -> dict[str, str]:
 
 
 def copy(source: Path, out: Path) -> None:
-    """Give a training what was compiled before. Where that cannot be done it compiles all of it: slower, not worse."""
+    """Give a training what was compiled before. Where that cannot be done it compiles all of it: slower, not worse.
+
+    A training may still write in `source`: what it puts there in a file's or a folder's place is not followed.
+    """
     try:
-        for file in _plain_files(source):
-            target = out / FOLDER / file.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target, follow_symlinks=False)
+        left, seen = MOST_BYTES, 0
+        for folder, names, files, opened in os.fwalk(source, follow_symlinks=False):
+            seen += len(names) + len(files)
+            for name in files:
+                left -= _copy_file(opened, name, out / FOLDER / Path(folder).relative_to(source) / name, left)
+            if seen > MOST_FILES or left < 0:
+                raise OSError(errno.EFBIG, f"more than {MOST_FILES} files or {MOST_BYTES} bytes")
     except OSError as error:
         log.warning("what was compiled in %s is not used: %s", source, error)
         folders.remove(out / FOLDER)
+
+
+def _copy_file(folder: int, name: str, target: Path, most: int) -> int:
+    """Copy a plain file, of no other kind, and at most one byte more than `most`. How many bytes that were."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:  # a link, a socket, or gone
+        return 0
+    with open(file, "rb") as source:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return 0
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as copied:
+            while copied.tell() <= most and (data := source.read(min(CHUNK_BYTES, most + 1 - copied.tell()))):
+                copied.write(data)
+            return copied.tell()
 
 
 def keep(out: Path, target: Path) -> None:

@@ -135,7 +135,8 @@ class Desk:
     def take_tensors(self, target: Path) -> None:
         """Copy what the training has written of its model out of its reach, unread. Raises OSError."""
         source = os.open(self.folder / TENSORS, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(source, "rb") as given, target.open("xb") as copy:
+        os.unlink(self.folder / TENSORS)
+        with open(source, "rb") as given, target.open("wb") as copy:
             found, disk = os.fstat(source), os.fstatvfs(copy.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "it is no file")
@@ -146,7 +147,6 @@ class Desk:
             while left > 0 and (data := given.read(min(left, READ_BYTES))):
                 copy.write(data)
                 left -= len(data)
-        os.unlink(self.folder / TENSORS)
 
     def forget(self) -> None:
         """Free the memory of its logits: nothing more is asked here."""

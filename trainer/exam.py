@@ -120,14 +120,8 @@ class Exam:
         text = self.shards["text"]
         return float(text.weight.size / text.bytes / math.log(2))
 
-    def question(self, name: str, batch: int) -> Integers:
-        return self._rows("x", name, batch)
-
     def targets(self, name: str, batch: int) -> Integers:
         return self._rows("y", name, batch)
-
-    def real_rows(self, name: str, batch: int) -> Integers:
-        return self._real(self.batches[name][batch])
 
     def counted(self, name: str, batch: int) -> NDArray[np.bool_]:
         return np.asarray(self._weight(name, batch) > 0)

@@ -11,12 +11,14 @@ none, the training never asked to be examined.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,9 +28,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no matrix is multiplied here: its th
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our own folder out
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer import compiled
-from trainer.desk import Desk, ExamEnded, tame
+from trainer.desk import LINE_BYTES, Desk, ExamEnded, tame
 from trainer.exam import Exam
 from trainer.paper import Shard, rows_per_batch
 from trainer.scoring import AnswerError, Doubles, Scorer, Sealed
@@ -37,6 +40,8 @@ from trainer.spec import EXAM, TENSORS, ExamSpec, write_json
 
 VERSION = "bpb/1"  # of the metric
 ANSWERS = "answers.npz"  # nats of each token in the workspace, for the judges of later trainings
+MOST_NATS = 6e4  # half precision holds no more; where a target weighs nothing it may be infinite
+TRAIN_TOKENS = 2**20  # of the training text, to fill rows up with
 CORES = 8  # to score on, at most
 
 
@@ -72,6 +77,7 @@ class HeldOut:
     meta: dict[str, Any]
     shards: dict[str, Shard]
     vocab: int
+    train: NDArray[np.generic]  # some of the training text's tokens
 
     @classmethod
     def load(cls, folder: Path, length: int) -> HeldOut:
@@ -88,10 +94,11 @@ class HeldOut:
                 if len(tokens) < 2 or tokens.max() >= len(sizes) or sizes[tokens].sum() != size:
                     raise ValueError(f"{file}.bin does not hold the {size} bytes of text that meta.json names")
                 shards[name] = Shard.cut(tokens, length, sizes, bos)
+            train = np.fromfile(min((folder / "train").iterdir()), kind, TRAIN_TOKENS)
         except (OSError, ValueError, KeyError, TypeError) as error:
             todo = "Remove this folder and prepare the data again."
             raise SystemExit(f"judge: the data in {folder} are damaged: {error!r}. {todo}") from error
-        return cls(meta, shards, len(sizes))
+        return cls(meta, shards, len(sizes), train)
 
 
 class Judge:
@@ -147,13 +154,14 @@ class Judge:
         self.report.twice, self.report.why_not = "unproven", self.why_not
         if not self.why_not:
             try:
-                self._ask_second(desk, Second(exam, np.random.default_rng(), self._references()))
+                self._ask_second(desk, Second(exam, self.held_out.train, np.random.default_rng(), self._references()))
             except (ExamEnded, AnswerError) as error:
                 self.report.why_not = f"The second process gave no proper answers: {error}"
             except TimeoutError:
                 self.report.why_not = f"The second process took more than the {self.spec.deadline_seconds:g} s of an exam."
             except EOFError:
-                self.report.why_not = f"The second process ended, after {desk.answered} answers."
+                said = "" if desk.asked else self._last_words()  # of what was shown to it, nothing
+                self.report.why_not = f"The second process ended, after {desk.answered} answers.{said}"
         self.report.second_seconds = time.monotonic() - began
         self._save()
 
@@ -176,19 +184,26 @@ class Judge:
         self._save_answers(second.nats)
         desk.say(bpb=self.report.val_bpb or 0.0)
 
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError), (self.workspace / "second.log").open("rb") as log:
+            log.seek(-min(LINE_BYTES, log.seek(0, os.SEEK_END)), os.SEEK_END)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            return f" It said: {tame(lines[-1])}" if lines else ""
+        return ""
+
     def _references(self) -> list[dict[str, Doubles]]:
         """Nats (rows, T) by shard of what it is compared with; not those of another text."""
         shapes = {name: shard.x.shape for name, shard in self.held_out.shards.items()}
         found: list[dict[str, Doubles]] = []
         for path in self.spec.references:
-            with contextlib.suppress(OSError, ValueError, zipfile.BadZipFile), np.load(path) as stored:
+            with contextlib.suppress(OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile), np.load(path) as stored:
                 kept = {name: np.asarray(stored[name], np.float64) for name in stored}
                 found.append({name: nats for name, nats in kept.items() if nats.shape == shapes.get(name)})
         return [each for each in found if each]
 
     def _save_answers(self, nats: Mapping[str, Doubles]) -> None:
         with contextlib.suppress(OSError):  # the next is examined without them
-            short: dict[str, Any] = {name: each.astype(np.float16) for name, each in nats.items()}
+            short: dict[str, Any] = {name: np.minimum(each, MOST_NATS).astype(np.float16) for name, each in nats.items()}
             np.savez_compressed(self.workspace / ANSWERS, **short)
 
     def _outcome(self, first: dict[str, Any]) -> tuple[str, str]:
@@ -230,16 +245,17 @@ class Judge:
 
     def _take_tensors(self, begin: object) -> str:
         """Before the first question: what it is asked can be in none of them. Why there are none to be had, or ""."""
+        if (made := self.workspace / "out" / compiled.FOLDER).is_dir():  # for the second process, and for its children
+            compiled.copy(made, self.workspace / compiled.BEFORE)
         if self.second is None:
             return ""
         given = begin.get("no_tensors") if isinstance(begin, dict) else ""
         try:
-            self.desk.take_tensors(self.second.folder / TENSORS)
-            if (made := self.workspace / "out" / compiled.FOLDER).is_dir():
-                compiled.copy(made, self.workspace / "second")
+            if given and isinstance(given, str):
+                raise OSError(errno.EINVAL, tame(given))
+            self.desk.take_tensors(self.workspace / TENSORS)
         except OSError as error:
-            why = given if given and isinstance(given, str) else error.strerror
-            return f"The model's tensors could not be handed to a second process: {tame(str(why))}."
+            return f"The model's tensors could not be handed to a second process: {error.strerror}."
         return ""
 
     def _say_late(self) -> str:

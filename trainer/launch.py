@@ -27,7 +27,7 @@ from trainer.spec import EXAM, GO, READY, TENSORS, ExamSpec, Second, Spec, is_lo
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
 # Of the template: data, metric, exam, and which attention is fast.
-FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py", "tensors.py",
+FIXED = ("prepare.py", "corpus.py", "sources.py", "held_out.txt", "download.py", "sitting.py", "sitting_tensors.py",
          "fast_attention.py")  # fmt: skip
 VISIBLE = ("train", "tokenizer.json", "meta.json")  # of prepared data; held_out is for the judge alone
 LEAST_BUDGET = "0.1"  # seconds: prepare.py takes no less
@@ -379,9 +379,11 @@ def _second(job: Job, exam: ExamSpec, env: Mapping[str, str], box: Box) -> Secon
     out = job.folder / "second"
     own = {
         "HOME": str(out), "TMPDIR": str(out), **compiled.environment(out), "AUTORESEARCH_BUDGET": LEAST_BUDGET,
-        "AUTORESEARCH_TOKENS": "", "AUTORESEARCH_EXAM": exam.second, "AUTORESEARCH_TENSORS": f"{exam.second}/{TENSORS}",
+        "AUTORESEARCH_EXAM": exam.second, "AUTORESEARCH_TENSORS": str(job.folder / TENSORS),
     }
-    return Second({**env, **own}, replace(box, write=[str(out), exam.second]))
+    kept = {name: value for name, value in env.items() if name != "AUTORESEARCH_TOKENS"}
+    read = [str(job.folder / TENSORS), *(path for path in box.read if path != str(READY))]
+    return Second({**kept, **own}, replace(box, read=read, write=[str(out), exam.second]))
 
 
 def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219}, 1  # the system call, by machine
 FILE_BYTES = 8 * 1024**3  # one file of a training at most
 OPEN_FILES = 65536
 OOM_SCORE = 500  # where memory runs out, the kernel ends the training before our workers
@@ -20,6 +21,15 @@ def die_with_parent() -> None:
     """In a child, before exec: get SIGKILL when the parent ends. Linux only, elsewhere nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def own_keyring() -> None:
+    """In a child, before exec: a session keyring of its own, which neither we nor the next training have. Linux only.
+
+    The kernel's keyrings hold what is put in them beyond the life of a process, and no namespace divides the session's.
+    """
+    if sys.platform == "linux" and (number := KEYCTL.get(os.uname().machine)):
+        ctypes.CDLL(None).syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None)  # refused: then it has none to use either
 
 
 def adopt_orphans() -> None:

@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our own folder out
+from trainer import compiled
 from trainer.box import BUBBLEWRAP
 from trainer.channel import Channel, JudgeFailed
-from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, signal_all
+from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, own_keyring, signal_all
 from trainer.ready import LOADED
 from trainer.sandbox import wrap
 from trainer.spec import AWAITED, GO, READY, Result, Second, Spec, mtime, try_lock, write_json
@@ -67,6 +68,7 @@ class CappedLog:
 def prepare_child(file_bytes: int, nice: int) -> None:
     """Runs in the child, before the command: it dies with us, and within limits."""
     die_with_parent()
+    own_keyring()
     limit(file_bytes)
     os.nice(nice)
 
@@ -181,15 +183,18 @@ class Shim:
                 channel.finish()
             if self.spec.second and exit_code == 0 and channel.is_second_due:
                 self._run_second(channel, self.spec.second)
+            if channel.is_second_due and not self.stopped:
+                raise JudgeFailed("The judge did not come to an end with the second process.")
         except JudgeFailed as error:
             return "judge_lost", str(error)
         except OSError as error:
             return ("disk_full" if error.errno == errno.ENOSPC else "error"), str(error)
-        return ("stopped" if self.stopped else "exit"), ""
+        return ("stopped" if self.stopped and channel.is_second_due else "exit"), ""
 
     def _run_second(self, channel: Channel, second: Second) -> None:
         """The first one has ended with all that it started; this one ends when the judge has nothing more to ask."""
         assert self.spec.exam
+        compiled.copy(self.workspace / compiled.BEFORE / compiled.FOLDER, self.workspace / "second")
         seconds, spec = self.spec.exam.deadline_seconds, self.spec
         self.spec = replace(spec, env=second.env, sandbox=second.sandbox, deadline_seconds=seconds)
         try:

@@ -22,7 +22,7 @@ from trainer.box import LIMITS, Box, Level
 from trainer.processes import FILE_BYTES
 
 GO, AWAITED = "go", "awaited"
-TENSORS = "tensors"  # a file in the channel's folder
+TENSORS = "tensors"  # a file, in the channel's folder as the training writes it, in the workspace as the judge has copied it
 EXAM = 2  # the version of the exam: scores of two are never compared. What names none was examined by 1
 READY = Path(__file__).resolve().parent / "ready.py"
 

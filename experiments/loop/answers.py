@@ -38,8 +38,8 @@ def take(experiment: Experiment, workspace: Path) -> None:
     try:
         folder = Path(settings.ANSWERS_DIR)
         folder.mkdir(exist_ok=True)
-        shutil.copy(made, folder / "new")
-        os.replace(folder / "new", _path(experiment.pk))
+        shutil.copy(made, fresh := folder / f"{experiment.pk}.new")
+        os.replace(fresh, _path(experiment.pk))
         _prune(folder)
     except OSError as error:
         log.warning("the answers of #%s are not kept: %s", experiment.number, error)

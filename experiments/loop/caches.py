@@ -43,7 +43,8 @@ def _is_lent(device: str) -> bool:
 def take(experiment: Experiment, workspace: Path) -> None:
     """Of a training that has a score: it may be kept."""
     if _is_lent(experiment.device):
-        compiled.keep(workspace / "out", _folder(experiment, experiment.device))
+        asked = experiment.run.program.has_exam  # what it has written since then may hold what it was asked
+        compiled.keep(workspace / (compiled.BEFORE if asked else "out"), _folder(experiment, experiment.device))
     _prune()
 
 

@@ -418,7 +418,7 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
         return f"Exams {exams[0]} and {exams[1]} gave its score and the best's: they cannot be compared."
     if best is not None and Badge.UNPROVEN in experiment.badges and Badge.UNPROVEN not in best.badges:
         return f"No second process could confirm that it saw no answer. {experiment.exam.get('why_not', '')}"
-    if best is not None and Badge.VERIFIED in experiment.badges and experiment.exam.get("twice") == "":
+    if best is not None and Badge.VERIFIED in experiment.badges and experiment.exam.get("twice", "passed") != "passed":
         return "It was no gain when it trained, so no second process was asked whether it saw answers: train it again."
     if Badge.OVERTIME in experiment.badges:
         after = experiment.exam.get("after_seconds") or 0.0

@@ -57,7 +57,7 @@ def judge(
     if startup_seconds is not None:  # the baseline had to load what this one had loaded before
         startup_seconds = max(0.0, startup_seconds - result.loading_seconds)
     late = is_overtime(result.exam_after_seconds, budget_seconds, startup_seconds)
-    known = Badge.UNPROVEN if report.get("twice") == "unproven" else Badge.VERIFIED
+    known = Badge.VERIFIED if report.get("twice", "") in {"", "passed"} else Badge.UNPROVEN
     return Judged(score, report.get("secret_bpb"), (known, Badge.OVERTIME) if late else (known,))
 
 

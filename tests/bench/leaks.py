@@ -83,7 +83,7 @@ def chance(exam: Exam, references: list[dict[str, Doubles]], leak: Leak, bpb: fl
             for batch, numbers in enumerate(exam.batches[name]):
                 rows = np.where(numbers < 0, -1 - numbers, numbers)
                 exam.nats[name, batch] = (references[-1][name] - leaked[name])[rows]
-        second = Second(exam, dice, references[:-1])
+        second = Second(exam, np.zeros(1), dice, references[:-1])
         seen = np.array([leaked[row.shard][row.row, row.place] for row in second.rows])
         second.second, second.apart = second.first + seen, np.zeros(1)
         found += second.findings().problem == "leak"

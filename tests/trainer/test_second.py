@@ -36,6 +36,7 @@ class Given:
         return self.logits[first : first + count].copy()
 
 
+OTHER = np.random.default_rng(0).integers(VOCAB - 1, size=9999)
 TABLE = np.random.default_rng(1).normal(0, 2, (VOCAB, VOCAB)).astype(np.float32)
 
 
@@ -75,7 +76,7 @@ def sat(model: Model, **shards: Shard) -> Exam:
 def ask(
     exam: Exam, model: Model, seed: int = 4, references: tuple[dict[str, Doubles], ...] = (), places: int = PLACES
 ) -> Findings:
-    second = Second(exam, np.random.default_rng(seed), references, places)
+    second = Second(exam, OTHER, np.random.default_rng(seed), references, places)
     for question in second.questions():
         second.mark(question, Given(model(question.x).reshape(-1, VOCAB)))
     return second.findings()
@@ -98,29 +99,49 @@ def test_a_leak_is_found_however_it_is_spent(nats: float, one_in: int) -> None:
 def test_what_no_answer_could_show_was_never_shown() -> None:
     """Neither the token that is hidden, nor, until it is answered, any row that shows more of it."""
     exam = sat(honest)
-    second = Second(exam, np.random.default_rng(5))
+    second = Second(exam, OTHER, np.random.default_rng(5))
     shown: dict[tuple[str, int], int] = {}  # row -> how far it was shown
-    questions = list(second.questions())
-    assert not questions[0].rows
-    whole = {("text", int(row)) for row in exam.real_rows("text", second.whole)}
-    for question in questions[1:]:
-        assert len({(row.shard, row.row) for row in question.rows}) == len(question.rows)
-        for slot, row in enumerate(question.rows):
+    for question in second.questions():
+        rows = [second.rows[number] for number in question.numbers]
+        assert len({(row.shard, row.row) for row in rows}) == len(rows)
+        for slot in range(len(rows), len(question.x)):
+            assert (question.x[slot] == question.x[slot % len(rows)]).all()
+        for slot, row in enumerate(rows):
             text = exam.shards[row.shard]
             assert (question.x[slot, : row.place + 1] == text.x[row.row, : row.place + 1]).all()
             assert question.x[slot, row.place + 1] != text.y[row.row, row.place]
-            assert shown.get((row.shard, row.row), -1) < row.place < T - 1  # the next row begins with what follows the last
-            assert (row.shard, row.row) not in whole
+            assert shown.get((row.shard, row.row), 0) < row.place < T - 1  # the next row begins with what follows the last
             shown[row.shard, row.row] = row.place
-    assert sum(len(question.rows) for question in questions) == PLACES
-    assert {name for name, _ in shown} == {"text", "secret"}
+    assert np.isfinite(second.looks).all() and (second.looks[:, 1:] < second.looks[:, :1]).all()
+    assert [sum(row.shard == name for row in second.rows) for name in ("text", "secret")] == [PLACES * 3 // 4, PLACES // 4]
 
 
 def test_what_weighs_nothing_is_not_asked() -> None:
     tokens = np.full(ROWS * T + 1, VOCAB - 1)  # a special token
     tokens[: 40 * T : 5] = 3
-    second = Second(sat(honest, text=Shard.cut(tokens, T, SIZES, VOCAB - 1)), np.random.default_rng(6))
-    assert all(second.exam.shards["text"].y[row.row, row.place] == 3 for row in second.rows)
+    second = Second(sat(honest, text=Shard.cut(tokens, T, SIZES, VOCAB - 1)), OTHER, np.random.default_rng(6))
+    assert second.rows and all(second.exam.shards["text"].y[row.row, row.place] == 3 for row in second.rows)
+
+
+def test_a_text_that_can_hide_nothing_proves_nothing() -> None:
+    tokens = np.full(ROWS * T + 1, VOCAB - 1)
+    tokens[T - 1 :: T] = 3  # only ends of rows count
+    found = ask(sat(honest, text=Shard.cut(tokens, T, SIZES, VOCAB - 1)), honest)
+    assert (found.problem, found.numbers) == ("unlike", {})
+
+
+def test_tokens_that_are_never_believed_where_they_do_not_count_are_no_trouble() -> None:
+    def masked(x: Integers) -> Floats:
+        logits = honest(x)
+        logits[..., VOCAB - 1] = -np.inf
+        return logits
+
+    tokens = np.random.default_rng(9).integers(VOCAB, size=ROWS * T + 1)  # special ones among them
+    exam = sat(masked, text=Shard.cut(tokens, T, SIZES, VOCAB - 1))
+    before = {"text": np.full((ROWS, T), np.inf)}
+    assert np.isfinite(list(ask(exam, masked).numbers.values())).all()
+    before["text"][exam.shards["text"].weight > 0] = 9.0
+    assert np.isfinite(list(ask(exam, masked, references=(before,)).numbers.values())).all()
 
 
 def test_half_of_the_places_lie_where_the_gain_is() -> None:
@@ -140,9 +161,23 @@ def test_the_bound_speaks_of_the_gain_over_the_best() -> None:
     assert compared < 0.001 < alone
 
 
-def test_another_model_is_not_called_a_leak() -> None:
-    found = ask(sat(honest), lambda x: np.roll(honest(x), 1, axis=2))
-    assert found.problem == "unlike" and "Keep it in parameters or buffers" in found.detail
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_another_model_is_not_called_a_leak(seed: int) -> None:
+    other = np.random.default_rng(seed).normal(0, 2, (VOCAB, VOCAB)).astype(np.float32)
+    for model in (lambda x: np.roll(honest(x), 1, axis=2), lambda x: 0 * honest(x), lambda x: other[x]):
+        found = ask(sat(honest), model, seed)
+        assert found.problem == "unlike" and "Keep it in parameters or buffers" in found.detail
+
+
+def test_a_leak_is_called_one_also_where_the_two_are_apart() -> None:
+    """As of a model that looks ahead only where what follows reads like text."""
+
+    def looks_ahead(x: Integers) -> Floats:
+        logits = leaking(2.0)(x)
+        return np.where((x[:, -1:] % 2 == 0)[..., None], logits, honest(x))
+
+    found = ask(sat(looks_ahead), looks_ahead)
+    assert found.problem == "leak" and found.numbers["unlike"] > 0.05
 
 
 def test_numbers_that_are_missing_where_it_counts_are_no_answer() -> None:
@@ -152,6 +187,34 @@ def test_numbers_that_are_missing_where_it_counts_are_no_answer() -> None:
         return logits
 
     assert ask(sat(honest), silent).problem == "nan"
+
+
+def test_noise_made_on_purpose_opens_no_door() -> None:
+    """The second process answers with noise: then a leak is found all the same, or nothing is proven."""
+    cheat, dice = leaking(0.06), np.random.default_rng(8)
+    exam = sat(cheat)
+    for scale in (0.02, 0.1, 0.3, 1.0):
+
+        def noisy(x: Integers, scale: float = scale) -> Floats:
+            return (cheat(x) * (1 + scale * dice.normal(0, 1, (*x.shape, 1)))).astype(np.float32)
+
+        def rare(x: Integers, scale: float = scale) -> Floats:
+            logits = cheat(x)
+            logits[dice.random(x.shape) < 0.01] *= 1 - 5 * scale
+            return logits
+
+        assert all(ask(exam, model, seed).problem for model in (noisy, rare) for seed in range(5))
+
+
+def test_what_depends_on_its_neighbours_in_the_batch_is_no_leak() -> None:
+    """As experts that are shared out do: where the same was shown it differs as much, so nothing is proven."""
+
+    def mixed(x: Integers) -> Floats:
+        logits = honest(x)
+        logits += 0.5 * np.roll(logits, 1, axis=0).mean(axis=(1, 2), keepdims=True) * (x[..., None] % 7 == 0) * TABLE[0]
+        return logits
+
+    assert ask(sat(mixed), mixed).problem in {"", "unlike"}
 
 
 def test_rounding_is_no_leak_and_hides_none() -> None:

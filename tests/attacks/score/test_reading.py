@@ -88,7 +88,7 @@ class Late(Desk):
 
 def test_what_the_next_question_shows_comes_too_late_for_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     meta = {"dataset": "chain", "validation_hash": "", "validation_bytes": TEXT.bytes}
-    monkeypatch.setattr(HeldOut, "load", lambda *_: HeldOut(meta, {"text": TEXT, "secret": SECRET}, VOCAB))
+    monkeypatch.setattr(HeldOut, "load", lambda *_: HeldOut(meta, {"text": TEXT, "secret": SECRET}, VOCAB, TEXT.x.ravel()))
     monkeypatch.setattr(judge, "Desk", Late)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     examining = judge.Judge(tmp_path, ExamSpec("", T, 60, None, str(tmp_path)))

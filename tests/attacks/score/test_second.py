@@ -18,6 +18,7 @@ from tests.trainer.launching import make_job, run
 from trainer import sandbox
 from trainer.launch import fixed_files
 from trainer.output import parse_summary
+from trainer.second import PLACES
 from trainer.spec import Result, read_json
 
 Report = dict[str, Any]
@@ -89,7 +90,7 @@ def test_an_honest_model_is_confirmed_with_a_bound(sit: Any) -> None:
     report = sit("honest")
     assert report["val_bpb"] == pytest.approx(HONEST, abs=0.001)
     assert (report["problem"], report["twice"], report["why_not"]) == ("", "passed", "")
-    assert report["checks"]["places"] == 400 and 0 < report["checks"]["bound_bpb"] < 0.1
+    assert report["checks"]["places"] == PLACES and 0 < report["checks"]["bound_bpb"] < 0.1
 
 
 def test_a_discard_is_not_examined_twice(sit: Any) -> None:
@@ -145,7 +146,7 @@ def test_one_that_cannot_be_built_twice(lines: str, words: str, sit: Any) -> Non
 
 
 def test_one_that_dies_before_it_is_asked(sit: Any) -> None:
-    unproven(sit("", second="raise SystemExit('the budget is too small')"), "The second process ended, after 0 answers.")
+    unproven(sit("", second="raise SystemExit('the budget is too small')"), "after 0 answers. It said: the budget is too small")
 
 
 def test_no_numbers_where_the_answer_is_hidden(sit: Any) -> None:
@@ -158,7 +159,7 @@ WRITES = """
 import sitting
 def write(model, path):
     {}
-sitting.tensors.write = write
+sitting.sitting_tensors.write = write
 """
 
 
@@ -182,7 +183,7 @@ ONE = b'[{"name": "scores", "dtype": "float32", "shape": [9], "bytes": 36}]\n'
 
 @pytest.mark.parametrize("content", [b"", b"[]\n", b"{\n", ONE])
 def test_tensors_that_cannot_be_read_end_the_second_process(content: bytes, sit: Any, tmp_path: Path) -> None:
-    unproven(sit(WRITES.format(f"open(path, 'wb').write({content!r})")), "The second process ended, after 0 answers.")
+    unproven(sit(WRITES.format(f"open(path, 'wb').write({content!r})")), "The second process ended, after 0 answers. It said: exam: ")
 
 
 def test_tensors_are_taken_before_the_first_question(sit: Any) -> None:

@@ -16,10 +16,10 @@ class NoTensors(Exception):
 
 
 def write(model, path: str) -> None:
-    """Raises NoTensors, OSError."""
+    """Raises NoTensors, OSError, and whatever a tensor of an odd kind raises."""
     import torch
 
-    found = dict(tensors_of(model))
+    found = tensors_of(model)
     if not found:
         raise NoTensors("the model has no tensors: keep what it learns in parameters or buffers")
     line = json.dumps([describe(name, tensor) for name, tensor in found.items()]).encode()
@@ -33,10 +33,10 @@ def write(model, path: str) -> None:
 
 
 def load(model, path: str) -> None:
-    """Give the model the tensors of the file, each under its name. Raises NoTensors, OSError."""
+    """Give the model the tensors of the file, each under its name. Raises as `write` does."""
     import torch
 
-    ours, taken = dict(tensors_of(model)), 0
+    ours, taken = tensors_of(model), 0
     with open(path, "rb") as file, torch.no_grad():
         for each in json.loads(file.readline(LINE_BYTES)):
             stored = file.read(each["bytes"])
@@ -53,35 +53,40 @@ def load(model, path: str) -> None:
 
 
 def put(tensor, given) -> None:
-    """In its place, so that all that shares it sees it; one of another shape gets a new place."""
-    if tensor.shape == given.shape:
-        tensor.copy_(given)
-    else:
-        tensor.data = given.to(tensor.device)
+    """In its place, so that all that shares it sees it; where that cannot be, in a new one."""
+    try:
+        if tensor.shape == given.shape:
+            tensor.copy_(given)
+            return
+    except RuntimeError:  # several of its elements share a place
+        pass
+    tensor.data = given.to(tensor.device)
 
 
-def tensors_of(model):
-    """(name, tensor): parameters, buffers of both kinds, and what lies in plain attributes, lists and dicts of a module."""
+def tensors_of(model) -> dict:
+    """By name: parameters, buffers of both kinds, and what lies in attributes, lists and dicts; one that is shared once."""
+    found, seen = {}, set()
     model = getattr(model, "_orig_mod", model)
-    modules = model.named_modules() if hasattr(model, "named_modules") else [("", model)]
-    for name, module in modules:
-        own = getattr(module, "__dict__", {})
-        yield from inside({key: value for key, value in own.items() if key != "_modules"}, name)
+    for key, value in getattr(model, "__dict__", {}).items():
+        collect(value, key, found, seen)
+    return found
 
 
-def inside(value, name: str):
+def collect(value, name: str, found: dict, seen: set) -> None:
     import torch
 
+    if not isinstance(value, torch.Tensor | torch.nn.Module | dict | list | tuple) or id(value) in seen:
+        return
+    seen.add(id(value))
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise NoTensors(f"{name} is no plain tensor")
-        yield name, value
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from inside(part, f"{name}.{key}")
-    elif isinstance(value, list | tuple):
-        for number, part in enumerate(value):
-            yield from inside(part, f"{name}.{number}")
+        found[name] = value
+        return
+    if isinstance(value, torch.nn.Module):
+        value = vars(value)
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        collect(part, f"{name}.{key}", found, seen)
 
 
 def dtype_of(tensor) -> str:
