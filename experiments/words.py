@@ -48,7 +48,7 @@ BADGES: dict[str, str] = {
     Badge.SELF_REPORTED: "The score is what the training printed: its program brings a metric of its own.",
     Badge.TAMPERED: "What it printed, or the fixed files, are not what they should be.",
     Badge.LEAK: "The model saw what it was to predict, or learned during the exam.",
-    Badge.OVERTIME: "It trained longer than the budget, by the clock outside. Never kept.",
+    Badge.OVERTIME: "It trained longer, or computed more, than it was given, by the clocks outside. Never kept.",
     Badge.SEED_ONLY: "It changes nothing but a seed. Never kept.",
     Badge.IMPLAUSIBLE: "Better than anything seen, or than seems possible. Read its diff before you believe it.",
 }
@@ -111,6 +111,8 @@ def exam_facts(exam: dict[str, Any], sandbox: str, hardware: dict[str, Any]) -> 
         ]
         if exam.get("after_seconds") is not None:
             facts.append(("began after", f"{exam['after_seconds']:.1f} s, by the clock outside"))
+        if exam.get("processor_seconds") is not None:
+            facts.append(("processor", f"{exam['processor_seconds']:.1f} s, of all its processes"))
         facts += [(CHECKS[name], f"{value:.3g}") for name, value in (exam.get("checks") or {}).items() if name in CHECKS]
     if sandbox:
         facts.append(("sandbox", SANDBOX.get(sandbox, sandbox)))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.processes import die_with_parent
+from trainer.processes import children_seconds, die_with_parent
 from trainer.spec import ExamSpec, is_locked, read_json, try_lock
 
 JUDGE = Path(__file__).resolve().parent / "judge.py"
@@ -53,6 +53,7 @@ class Channel:
         self.workspace, self.folder = workspace, Path(exam.folder)
         self.judge: subprocess.Popen[bytes] | None = None
         self.began_at: float | None = None  # by the monotonic clock
+        self.judge_seconds = 0.0  # that it spent on processors, known when it has ended
 
     def __enter__(self) -> Channel:
         sweep()
@@ -93,7 +94,7 @@ class Channel:
         """See whether the exam has begun. Raises JudgeFailed when the judge has died: no score can come any more."""
         assert self.judge is not None
         self._note_begin()
-        if self.judge.poll():
+        if self._judge_ended():
             raise JudgeFailed(f"The judge ended with exit code {self.judge.returncode}. {self._words()}")
 
     def finish(self) -> None:
@@ -103,8 +104,16 @@ class Channel:
         if (self.report or {}).get("problem") == "unfinished":
             with contextlib.suppress(ProcessLookupError):
                 self.judge.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.judge.wait(FINISH_SECONDS)
+            self._judge_ended(FINISH_SECONDS)
+
+    def _judge_ended(self, seconds: float = 0.0) -> int | None:
+        """Wait so long for its exit code. What it spent is no part of the training's."""
+        assert self.judge is not None
+        before = children_seconds()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.judge.wait(seconds)
+        self.judge_seconds += children_seconds() - before
+        return self.judge.returncode
 
     def _note_begin(self) -> None:
         if self.began_at is None and (self.workspace / "exam.json").exists():

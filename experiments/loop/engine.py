@@ -25,6 +25,7 @@ from experiments.loop import (
     chain,
     devices,
     gpu_trouble,
+    grants,
     judging,
     outage,
     standby,
@@ -318,7 +319,7 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     judged = judging.judge(
         outcome.result, outcome.log, summary, outcome.report, has_exam=program.has_exam, metric=program.metric,
         budget_seconds=program.budget_seconds, deadline_seconds=program.deadline_seconds,
-        startup_seconds=experiment.run.startup_seconds,
+        startup_seconds=experiment.run.startup_seconds, grant=grants.grant(experiment),
     )
     began = caches.settle(experiment)
     if judged.failure and not began and _starts_cold(experiment, judged.failure.reason, outcome):
@@ -328,7 +329,7 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:
-        facts["exam"] = {**report, "after_seconds": outcome.result.exam_after_seconds}
+        facts["exam"] = {**report, **judging.measured(outcome.result, outcome.log), "overtime": judged.overtime}
     if judged.failure:
         reason = judged.failure.reason
         facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
@@ -408,8 +409,7 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
     if best is not None and (texts := differing([best.exam, experiment.exam])):
         return f"It was scored on another text than the best ({' and '.join(texts)}): they cannot be compared."
     if Badge.OVERTIME in experiment.badges:
-        after = experiment.exam.get("after_seconds") or 0.0
-        return f"It trained longer than the budget: its exam began after {after:.1f} s by the clock outside."
+        return str(experiment.exam.get("overtime") or "It trained longer than the budget.")
     return ""
 
 
