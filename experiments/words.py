@@ -8,7 +8,7 @@ from experiments.states import Badge, Failure, Kind, Mode, State
 from trainer.presets import PRESETS
 
 FAILURES: dict[str, str] = {
-    Failure.BAD_PATCH: "The edit could not be applied to the files.",
+    Failure.BAD_PATCH: "The edit could not be used.",
     Failure.DUPLICATE: "The same change was tried before; it was not trained again.",
     Failure.PREFLIGHT: "It would not have trained: found on the CPU, before it cost device time.",
     Failure.RESEARCHER_ERROR: "The researcher gave no usable reply.",
@@ -170,5 +170,5 @@ def no_diff(state: State, kind: Kind, reason: str) -> str:
     if reason in {Failure.DUPLICATE, Failure.PREFLIGHT}:
         return "No diff: the edit was not committed. The reply shows what was asked for."
     if reason == Failure.BAD_PATCH:
-        return "No diff: the edit could not be applied. The reply shows what was asked for."
+        return "No diff: the edit could not be used. The reply shows what was asked for."
     return "No diff: it ended before an edit was made."

@@ -28,6 +28,7 @@ from experiments.loop import (
     grants,
     judging,
     outage,
+    payload,
     standby,
     strange_score,
     sweeping,
@@ -148,13 +149,16 @@ def propose(experiment_id: int) -> bool:
             proposal, files, change = asking.ask(experiment, context, researcher, writer, lease)
             if step is None and experiment.strategy != outage.SWEEP:
                 outage.came_back(run, writer.called_at)
+            heavy = payload.find(context.files, files)
             commit = chain.commit_files(experiment, parent, files, proposal.description)
             diff = Workspace(program.repo).diff(parent.commit, commit)
         mode = Mode(type(run).objects.values_list("mode", flat=True).get(pk=run.pk))
+        if heavy and mode == Mode.AUTOPILOT:
+            raise StageError(Failure.BAD_PATCH, heavy)
         with transaction.atomic():
             experiment.move_to(
-                State.REVIEWING if mode.reviews_diffs else State.READY,
-                by=researcher.label, why=proposal.description,
+                State.REVIEWING if mode.reviews_diffs or heavy else State.READY,
+                by=researcher.label, why=proposal.description, detail=heavy,
                 parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
                 hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
                 proposed_at=timezone.now(), strategy=plan.strategy if researcher.reads_prompt else experiment.strategy,
