@@ -59,7 +59,7 @@ def test_no_share_of_the_budget_is_given_away() -> None:
 @pytest.mark.parametrize(
     ("own", "baselines", "after", "late"),
     [
-        (2.0, 0.04, 24.4, False), (2.0, 0.04, 24.5, True),  # it says that a step took 2 s: four of the baseline's are believed
+        (2.0, 0.04, 24.4, False), (2.0, 0.04, 24.5, True),  # of the 2 s that it says, four of the baseline's are believed
         (2.0, 1.9, 26.2, False), (2.0, 1.9, 26.4, True), (2.0, None, 24.4, True),
     ],
 )  # fmt: skip
@@ -106,7 +106,8 @@ def test_a_baseline_of_an_earlier_version_tells_only_its_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "seconds", "late"), [(1, 26.4, False), (1, 26.5, True), (2, 45.0, False), (2, 60.0, True), (None, 99.0, False)]
+    ("threads", "seconds", "late"),
+    [(1, 26.4, False), (1, 26.5, True), (2, 45.0, False), (2, 60.0, True), (None, 99.0, False)],
 )
 def test_its_processes_spend_what_its_threads_can(threads: int | None, seconds: float, late: bool) -> None:
     words = found(threads=threads, processor_seconds=seconds)

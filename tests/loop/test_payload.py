@@ -79,6 +79,7 @@ def test_in_autopilot_it_fails_before_any_device_time(start, loop, answers):
     failed = loop.finish(run, 2)[1]
     assert (failed.state, failed.reason, failed.training_at) == (State.FAILED, Failure.BAD_PATCH, None)
     assert "It adds 91 kB" in failed.detail
+    assert State.REVIEWING not in failed.moves.values_list("new", flat=True), "nobody is called for it"
 
 
 @pytest.mark.django_db(transaction=True)
