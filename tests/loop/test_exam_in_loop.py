@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from experiments.loop import actions, engine, training
-from experiments.models import Program, Run
+from experiments.models import Experiment, Program, Run
 from experiments.states import Badge, Failure, Mode, RunState, State
 from tests.conftest import Loop, end_as_before
 from tests.factories import make_experiment
@@ -119,6 +119,20 @@ def test_training_longer_than_the_budget_is_never_kept(run: Run, loop: Loop, ans
     assert tried.state == State.DISCARDED
     assert Badge.OVERTIME in tried.badges and "longer than the budget" in tried.detail
     assert tried.exam["overtime"] and tried.exam["overtime"] in tried.detail
+
+
+def test_answers_so_much_slower_than_the_baselines_are_never_kept(  # type: ignore[no-untyped-def]
+    run: Run, loop: Loop, answers, monkeypatch
+) -> None:
+    def slower(experiment: Experiment) -> None:
+        end_as_before(experiment)
+        report = training.folder_of(experiment) / "exam.json"
+        report.write_text(json.dumps({**json.loads(report.read_text()), "usual_seconds": 5.0}))
+
+    monkeypatch.setattr(training, "start", slower)
+    tried = second(run, loop, answers, HONEST + "SLOW = 1\n")
+    assert tried.state == State.DISCARDED and Badge.OVERTIME in tried.badges
+    assert "start a run with it as the baseline" in tried.detail
 
 
 def test_the_secret_score_is_in_no_prompt(run: Run, again: None, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
