@@ -8,7 +8,7 @@ from experiments.states import Badge, Failure, Kind, Mode, State
 from trainer.presets import PRESETS
 
 FAILURES: dict[str, str] = {
-    Failure.BAD_PATCH: "The edit could not be applied to the files.",
+    Failure.BAD_PATCH: "The edit could not be used.",
     Failure.DUPLICATE: "The same change was tried before; it was not trained again.",
     Failure.PREFLIGHT: "It would not have trained: found on the CPU, before it cost device time.",
     Failure.RESEARCHER_ERROR: "The researcher gave no usable reply.",
@@ -50,7 +50,7 @@ BADGES: dict[str, str] = {
     Badge.SELF_REPORTED: "The score is what the training printed: its program brings a metric of its own.",
     Badge.TAMPERED: "What it printed, or the fixed files, are not what they should be.",
     Badge.LEAK: "The model saw what it was to predict, or learned during the exam.",
-    Badge.OVERTIME: "It trained longer than the budget, by the clock outside. Never kept.",
+    Badge.OVERTIME: "It trained longer, or computed more, than it was given, by the clocks outside. Never kept.",
     Badge.SEED_ONLY: "It changes nothing but a seed. Never kept.",
     Badge.IMPLAUSIBLE: "Better than anything seen, or than seems possible. Read its diff before you believe it.",
 }
@@ -119,6 +119,8 @@ def exam_facts(exam: dict[str, Any], sandbox: str, hardware: dict[str, Any]) -> 
             facts.append(("second process", exam.get("why_not") or f"agrees, {exam.get('second_seconds', 0.0):.1f} s"))
         if exam.get("after_seconds") is not None:
             facts.append(("began after", f"{exam['after_seconds']:.1f} s, by the clock outside"))
+        if exam.get("processor_seconds") is not None:
+            facts.append(("processor", f"{exam['processor_seconds']:.1f} s, of all its processes"))
         facts += [(CHECKS[name], f"{value:.3g}") for name, value in (exam.get("checks") or {}).items() if name in CHECKS]
     if sandbox:
         facts.append(("sandbox", SANDBOX.get(sandbox, sandbox)))
@@ -176,5 +178,5 @@ def no_diff(state: State, kind: Kind, reason: str) -> str:
     if reason in {Failure.DUPLICATE, Failure.PREFLIGHT}:
         return "No diff: the edit was not committed. The reply shows what was asked for."
     if reason == Failure.BAD_PATCH:
-        return "No diff: the edit could not be applied. The reply shows what was asked for."
+        return "No diff: the edit could not be used. The reply shows what was asked for."
     return "No diff: it ended before an edit was made."

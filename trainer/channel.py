@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.processes import die_with_parent
+from trainer.processes import children_seconds, die_with_parent
 from trainer.spec import ExamSpec, is_locked, read_json, try_lock
 
 JUDGE = Path(__file__).resolve().parent / "judge.py"
@@ -54,6 +54,7 @@ class Channel:
         self.folders = [Path(folder) for folder in (exam.folder, exam.second) if folder]
         self.judge: subprocess.Popen[bytes] | None = None
         self.began_at: float | None = None  # by the monotonic clock
+        self.judge_seconds = 0.0  # that it spent on processors, known when it has ended
 
     def __enter__(self) -> Channel:
         sweep()
@@ -100,7 +101,7 @@ class Channel:
         """See whether the exam has begun. Raises JudgeFailed when the judge has died: no score can come any more."""
         assert self.judge is not None
         self._note_begin()
-        if self.judge.poll():
+        if self._judge_ended():
             raise JudgeFailed(f"The judge ended with exit code {self.judge.returncode}. {self._words()}")
 
     @property
@@ -109,7 +110,7 @@ class Channel:
 
     @property
     def has_ended(self) -> bool:
-        return self.judge is not None and self.judge.poll() is not None
+        return self._judge_ended() is not None
 
     def finish(self) -> None:
         """Whom it asks has ended: the judge may finish what it was given. SIGTERM tells it that no more comes."""
@@ -119,8 +120,17 @@ class Channel:
         if before.get("problem") == "unfinished" or before.get("twice") == "due":
             with contextlib.suppress(ProcessLookupError):
                 self.judge.send_signal(signal.SIGTERM)
-            while not self.has_ended and self.report == before and time.monotonic() < until:
-                time.sleep(0.01)
+            while self._judge_ended(0.01) is None and self.report == before and time.monotonic() < until:
+                pass
+
+    def _judge_ended(self, seconds: float = 0.0) -> int | None:
+        """Wait so long for its exit code. What it spent is no part of the training's."""
+        assert self.judge is not None
+        before = children_seconds()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.judge.wait(seconds)
+        self.judge_seconds += children_seconds() - before
+        return self.judge.returncode
 
     def _note_begin(self) -> None:
         if self.began_at is None and (self.workspace / "exam.json").exists():

@@ -57,6 +57,7 @@ class Desk:
         self.shape, self.dtype = (0, 0, 0), ""
         self.asked = self.answered = 0
         self.asked_at = 0.0
+        self.waits: list[float] = []  # seconds from each question to its answer
         (folder / "ready").touch()
 
     def say(self, **message: object) -> None:
@@ -104,6 +105,7 @@ class Desk:
         """The answer to the latest question. Raises as `hear` does."""
         number = self.asked - 1
         message = self.hear()
+        self.waits.append(time.monotonic() - self.asked_at)
         if "problem" in message:
             problem = message["problem"] if message["problem"] in FOUND_BY_TRAINING else "answer"
             raise ExamEnded(problem, tame(message["detail"]) if isinstance(message.get("detail"), str) else self._said())

@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import signal
+import statistics
 import sys
 import time
 import zipfile
@@ -43,6 +44,7 @@ ANSWERS = "answers.npz"  # nats of each token in the workspace, for the judges o
 MOST_NATS = 6e4  # half precision holds no more; where a target weighs nothing it may be infinite
 TRAIN_TOKENS = 2**20  # of the training text, to fill rows up with
 CORES = 8  # to score on, at most
+SLOW = 2.0  # times its usual time an answer may take: what is beyond is no forward pass
 
 
 @dataclass
@@ -64,6 +66,10 @@ class Report:
     began_at: float = 0.0  # unix time
     seconds: float = 0.0
     batches: int = 0  # answered
+    rows: int = 0  # of a batch
+    first_seconds: float = 0.0  # from the first question to its answer
+    usual_seconds: float = 0.0  # of the others, the median
+    beyond_seconds: float = 0.0  # that the others took beyond SLOW times the usual, together
     checks: dict[str, float] = field(default_factory=dict)
     twice: str = ""  # by a second process: "" for not asked | due | passed | unproven
     why_not: str = ""  # where it is unproven
@@ -132,6 +138,7 @@ class Judge:
         self._save()
         self.report.problem, self.report.detail = self._outcome(first)
         self.report.seconds, self.report.batches = time.monotonic() - started, self.desk.answered
+        self._note_waits()
         self.report.twice = "due" if self._is_gain else ""
         self._save()  # before the training hears it
         with contextlib.suppress(ExamEnded):
@@ -266,6 +273,15 @@ class Judge:
             f" {length} tokens were answered, the next was out for {waited:.1f} s. If the model is not stuck, evaluate it"
             " compiled, in half precision, or with another batch size."
         )
+
+    def _note_waits(self) -> None:
+        """Seen from here: what the training says of its speed counts for nothing."""
+        self.report.rows = self.desk.shape[0]
+        if self.desk.waits:
+            first, *others = self.desk.waits
+            usual = statistics.median(others or [first])
+            beyond = sum(max(0.0, wait - SLOW * usual) for wait in others)
+            self.report.first_seconds, self.report.usual_seconds, self.report.beyond_seconds = first, usual, beyond
 
     def _save(self) -> None:
         write_json(self.workspace / "exam.json", asdict(self.report))

@@ -57,14 +57,50 @@ def descendants(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = entry.read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+            children.setdefault(int(_fields(entry)[1]), []).append(int(entry.parent.name))
     found, queue = [], [pid]
     while queue:
         below = children.get(queue.pop(), [])
         found += below
         queue += below
     return found
+
+
+def _fields(stat: Path) -> list[str]:
+    """Of a process, from its state on: what comes before may hold anything."""
+    return stat.read_text().rpartition(")")[2].split()
+
+
+class ProcessorTime:
+    """Seconds that children and all below them have spent on processors. By /proc: Linux only.
+
+    Who has waited for a child has its seconds too, so that the last to end has all. Children of a process that ignores
+    their end are waited for by nobody: of these counts what was seen while they lived.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[int, str], float] = {}  # own seconds, by pid and start time
+        self.others = 0.0  # of children that are not to be counted, once they have been waited for
+        self.before = 0.0  # spent before it counts
+
+    def look(self, pids: list[int]) -> float | None:
+        """So far; `pids` are all that live, but for those that are not to be counted. None: not known."""
+        if not Path("/proc/self/stat").exists():
+            return None
+        living, tick = 0.0, os.sysconf("SC_CLK_TCK")
+        for pid in pids:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                fields = _fields(Path("/proc", str(pid), "stat"))
+                own, waited_for = (sum(map(int, fields[at : at + 2])) / tick for at in (11, 13))
+                self.seen[pid, fields[19]] = own
+                living += own + waited_for
+        return max(children_seconds() - self.others + living, sum(self.seen.values())) - self.before
+
+
+def children_seconds() -> float:
+    """Of all that this process has waited for, and of what those had waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def signal_all(pids: list[int], number: int) -> None:

@@ -30,13 +30,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves our
 from trainer import compiled
 from trainer.box import BUBBLEWRAP
 from trainer.channel import Channel, JudgeFailed
-from trainer.processes import adopt_orphans, descendants, die_with_parent, limit, own_keyring, signal_all
+from trainer.processes import ProcessorTime, adopt_orphans, descendants, die_with_parent, limit, own_keyring, signal_all
 from trainer.ready import LOADED
 from trainer.sandbox import wrap
 from trainer.spec import AWAITED, GO, READY, Result, Second, Spec, mtime, try_lock, write_json
 
 READ_SIZE = 65536
 AWAITED_SECONDS = 120.0
+LOOK_SECONDS = 1.0  # between two looks at what its processes have spent: each reads all of /proc
 TAIL_BYTES = 65536  # what is kept of the end, when the log has outgrown its cap
 
 
@@ -88,6 +89,8 @@ class Shim:
         self.stopped = False
         self.loading_seconds = 0.0
         self.crowded, self.tasks_before = False, tasks_of_machine()
+        self.processor, self.looked_at = ProcessorTime(), 0.0
+        self.processor_before: float | None = None  # until the exam began
 
     def run(self) -> Result:
         signal.signal(signal.SIGTERM, self._stop)
@@ -152,7 +155,7 @@ class Shim:
             if standing:
                 self._end(standing)
             return Result("stopped", None, 0.0)
-        box, started = self.spec.sandbox, time.monotonic()
+        box, started, self.processor.before = self.spec.sandbox, time.monotonic(), self._processor_seconds() or 0.0
         try:
             process = standing or self._start_in_place()
         except OSError as error:
@@ -169,11 +172,14 @@ class Shim:
             ended, detail = "judge_lost", str(error)
         finally:
             self._end(process)
-        seconds = time.monotonic() - started
+        seconds, spent = time.monotonic() - started, self._processor_seconds()
         if ended == "exit" and self.channel:
             ended, detail = self._finish_exam(self.channel, process.returncode)
         began = self.channel.began_at if self.channel else None
-        result = Result(ended, process.returncode, seconds, detail, began and began - started)
+        result = Result(
+            ended, process.returncode, seconds, detail, began and began - started, processor_seconds=spent,
+            processor_before=spent if self.processor_before is None else self.processor_before,
+        )  # fmt: skip
         return self._without_wrapper(result) if box else result
 
     def _finish_exam(self, channel: Channel, exit_code: int) -> tuple[str, str]:
@@ -261,6 +267,7 @@ class Shim:
                 while True:
                     if self.channel:
                         self.channel.check()
+                    self._keep_account()
                     done = process.poll() is not None  # asked before the read: what was written before the end is read
                     at_end = self._drain(pipe, log)
                     if done or is_over():
@@ -329,6 +336,19 @@ class Shim:
         """Every process of the training: all below us but the judge."""
         judge = self.channel.judge.pid if self.channel and self.channel.judge else None
         return [pid for pid in descendants(os.getpid()) if pid != judge]
+
+    def _keep_account(self) -> None:
+        """Now and then, and once when the exam has begun."""
+        begins = self.processor_before is None and self.channel is not None and self.channel.began_at is not None
+        if begins or time.monotonic() - self.looked_at > LOOK_SECONDS:
+            spent = self._processor_seconds()
+            self.processor_before = spent if begins else self.processor_before
+
+    def _processor_seconds(self) -> float | None:
+        """Since it began to train."""
+        self.looked_at = time.monotonic()
+        self.processor.others = self.channel.judge_seconds if self.channel else 0.0
+        return self.processor.look(self._training())
 
     def _reap(self, child: int) -> None:
         for pid in self._training():

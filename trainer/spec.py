@@ -94,6 +94,8 @@ class Result:
     detail: str = ""
     exam_after_seconds: float | None = None  # from the command's start until the exam began; None: it never did
     loading_seconds: float = 0.0  # spent on imports before it was its turn
+    processor_seconds: float | None = None  # of all its processes, from the command's start; None: not known
+    processor_before: float | None = None  # of these, until the exam began
     sandbox: str = ""  # the level it ran in
     tampered: list[str] = field(default_factory=list)  # fixed files that were not the same at the end
 

@@ -26,8 +26,10 @@ from experiments.loop import (
     chain,
     devices,
     gpu_trouble,
+    grants,
     judging,
     outage,
+    payload,
     reexamining,
     standby,
     strange_score,
@@ -149,13 +151,16 @@ def propose(experiment_id: int) -> bool:
             proposal, files, change = asking.ask(experiment, context, researcher, writer, lease)
             if step is None and experiment.strategy != outage.SWEEP:
                 outage.came_back(run, writer.called_at)
+            heavy = payload.find(context.files, files)
             commit = chain.commit_files(experiment, parent, files, proposal.description)
             diff = Workspace(program.repo).diff(parent.commit, commit)
         mode = Mode(type(run).objects.values_list("mode", flat=True).get(pk=run.pk))
+        if heavy and mode == Mode.AUTOPILOT:
+            raise StageError(Failure.BAD_PATCH, heavy)
         with transaction.atomic():
             experiment.move_to(
-                State.REVIEWING if mode.reviews_diffs else State.READY,
-                by=researcher.label, why=proposal.description,
+                State.REVIEWING if mode.reviews_diffs or heavy else State.READY,
+                by=researcher.label, why=proposal.description, detail=heavy,
                 parent=parent, brief=experiment.brief, commit=commit, diff=diff, description=proposal.description[:200],
                 hypothesis=proposal.hypothesis, edits=edits_to_json(proposal.edits), memo=dict(proposal.memo),
                 proposed_at=timezone.now(), strategy=plan.strategy if researcher.reads_prompt else experiment.strategy,
@@ -322,7 +327,7 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     judged = judging.judge(
         outcome.result, outcome.log, summary, outcome.report, has_exam=program.has_exam, metric=program.metric,
         budget_seconds=program.budget_seconds, deadline_seconds=program.deadline_seconds,
-        startup_seconds=experiment.run.startup_seconds,
+        startup_seconds=experiment.run.startup_seconds, grant=grants.grant(experiment),
     )
     began = caches.settle(experiment)
     if judged.failure and not began and _starts_cold(experiment, judged.failure.reason, outcome):
@@ -332,7 +337,7 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:
-        facts["exam"] = {**report, "after_seconds": outcome.result.exam_after_seconds}
+        facts["exam"] = {**report, **judging.measured(outcome.result, outcome.log), "overtime": judged.overtime}
     if judged.failure:
         reason = judged.failure.reason
         facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
@@ -421,8 +426,7 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
     if best is not None and Badge.VERIFIED in experiment.badges and experiment.exam.get("twice", "passed") != "passed":
         return "It was no gain when it trained, so no second process was asked whether it saw answers: train it again."
     if Badge.OVERTIME in experiment.badges:
-        after = experiment.exam.get("after_seconds") or 0.0
-        return f"It trained longer than the budget: its exam began after {after:.1f} s by the clock outside."
+        return str(experiment.exam.get("overtime") or "It trained longer than the budget.")
     return ""
 
 

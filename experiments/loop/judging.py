@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.loop import overtime
 from experiments.loop.errors import StageError
+from experiments.loop.overtime import Grant, Times
 from experiments.states import Badge, Failure
-from trainer.output import Summary, classify_failure
+from trainer.output import LINE_END, Summary, classify_failure, parse_step
 from trainer.spec import Result
 
 SAME = 1e-4  # relative: train.py prints six decimals of the judge's number
-# Beyond the budget and the baseline's own start-up, which is longer once than another time: that counts in a short budget.
-OVERTIME_SECONDS, OVERTIME_SHARE, STARTUP_SECONDS = 2.0, 0.10, 2.0
 LEAST_BPB = 0.05  # no text is that predictable; of another metric nothing is known
 JUMP_SHARE, JUMP_TIMES = 0.20, 5.0  # a gain beyond this share of the best and this many times the largest so far
 HOLDS_SHARE = 0.5  # of such a gain, that another seed and the secret text must show too
@@ -30,16 +31,18 @@ class Judged:
     secret_score: float | None = None
     badges: tuple[Badge, ...] = ()
     failure: StageError | None = None
+    overtime: str = ""  # what it took too much of, where it did
 
 
 def judge(
     result: Result, log: str, summary: Summary | None, report: Mapping[str, Any] | None, *,
     has_exam: bool, metric: str, budget_seconds: float, deadline_seconds: float, startup_seconds: float | None,
+    grant: Grant = Grant(),
 ) -> Judged:
     """The score of a training that has ended.
 
     `report` is the judge's exam.json; `startup_seconds` what the baseline needed on top of the budget before its exam,
-    None where it is not known yet.
+    None where it is not known yet; `grant` what else of this run says how long a training may take.
     """
     failure = _ended_badly(result, deadline_seconds) or (_exam_failed(report, log, result, summary) if has_exam else None)
     failure = failure or _exited_badly(result, log)
@@ -54,11 +57,21 @@ def judge(
     score = float(report["val_bpb"])
     if printed is not None and abs(printed - score) > SAME * score:
         return Judged(failure=_tampered(f"It printed {printed:.6f}, the judge measured {score:.6f}."))
-    if startup_seconds is not None:  # the baseline had to load what this one had loaded before
-        startup_seconds = max(0.0, startup_seconds - result.loading_seconds)
-    late = is_overtime(result.exam_after_seconds, budget_seconds, startup_seconds)
+    times = Times.of({**report, **measured(result, log)})
+    late = overtime.find(times, budget_seconds, startup_seconds, grant)
     known = Badge.VERIFIED if report.get("twice", "") in {"", "passed"} else Badge.UNPROVEN
-    return Judged(score, report.get("secret_bpb"), (known, Badge.OVERTIME) if late else (known,))
+    return Judged(score, report.get("secret_bpb"), (known, Badge.OVERTIME) if late else (known,), overtime=late)
+
+
+def measured(result: Result, log: str) -> dict[str, float | None]:
+    """What the shim saw of a training's time, and how long its steps were by its own words. In seconds."""
+    points = (parse_step(line) for line in LINE_END.split(log))
+    steps = [point.dt_ms / 1000 for point in points if point is not None and point.dt_ms is not None]
+    return {
+        "after_seconds": result.exam_after_seconds, "loading_seconds": result.loading_seconds,
+        "processor_seconds": result.processor_seconds, "processor_before": result.processor_before,
+        "step_seconds": statistics.median(steps) if steps else None, "longest_step_seconds": max(steps, default=0.0),
+    }  # fmt: skip
 
 
 def _ended_badly(result: Result, deadline_seconds: float) -> StageError | None:
@@ -113,14 +126,6 @@ def _tampered(what: str) -> StageError:
 
 def _tail(log: str) -> str:
     return f" The end of the log:\n{log[-1500:].strip() or '(no output)'}"
-
-
-def is_overtime(exam_after: float | None, budget_seconds: float, startup_seconds: float | None) -> bool:
-    """Whether it trained for longer than the budget, by the clock outside: seconds until the exam began."""
-    if exam_after is None or startup_seconds is None:
-        return False
-    slack = OVERTIME_SECONDS + max(OVERTIME_SHARE * budget_seconds, min(startup_seconds / 2, STARTUP_SECONDS))
-    return exam_after > budget_seconds + startup_seconds + slack
 
 
 def is_seed_only(diff: str) -> bool:

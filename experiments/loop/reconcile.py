@@ -137,11 +137,13 @@ def _ask_nobody_in_vain(run: Run) -> None:
     for experiment in run.needs():
         is_strange = experiment.state == State.CONFIRMING and Badge.IMPLAUSIBLE in experiment.badges
         if experiment.state == State.REVIEWING:
-            is_asked = mode.reviews_diffs
+            is_asked = mode.reviews_diffs or bool(experiment.detail)  # held back whatever the mode: see engine.propose
         else:
             is_asked = mode.confirms_keeps or (is_strange and mode.asks_of_the_strange)
         try:
-            if is_strange and not is_asked:
+            if experiment.state == State.REVIEWING and experiment.detail and mode == Mode.AUTOPILOT:
+                experiment.fail(Failure.BAD_PATCH, experiment.detail, by="loop")
+            elif is_strange and not is_asked:
                 experiment.move_to(State.EVALUATING, by="loop", why=why)
             elif not is_asked:
                 experiment.approve(by="loop", why=why)

@@ -85,8 +85,7 @@ def _clear_the_dead() -> None:
 
 def _has_room() -> bool:
     """A core beside those that train, and memory."""
-    threads = int(os.environ.get("AUTORESEARCH_THREADS") or 1)
-    return _cores() > len(devices.names()) * threads and _free_memory() > ROOM_BYTES
+    return _cores() > len(devices.names()) * devices.threads() and _free_memory() > ROOM_BYTES
 
 
 def _cores() -> float:

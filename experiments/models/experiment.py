@@ -181,7 +181,7 @@ class Experiment(models.Model):
     def approve(self, *, by: str, why: str = "") -> None:
         """REVIEWING: may train. CONFIRMING: is kept."""
         if self.state == State.REVIEWING:
-            self.move_to(State.READY, by=by, why=why or "approved")
+            self.move_to(State.READY, by=by, why=why or "approved", detail="")
         elif self.state == State.CONFIRMING:
             with transaction.atomic():
                 best = Run.locked(self.run_id).best

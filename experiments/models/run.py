@@ -74,10 +74,13 @@ class Run(models.Model):
         return kept.exclude(children__state=State.KEPT).order_by("-number").first()
 
     @property
+    def baseline_exam(self) -> dict[str, Any]:
+        return self.experiments.filter(kind=Kind.BASELINE, state=State.KEPT).values_list("exam", flat=True).first() or {}
+
+    @property
     def startup_seconds(self) -> float | None:
         """What the baseline needed on top of the budget until its exam began, by the clock outside; None: not known yet."""
-        exam = self.experiments.filter(kind=Kind.BASELINE, state=State.KEPT).values_list("exam", flat=True).first()
-        after = (exam or {}).get("after_seconds")
+        after = self.baseline_exam.get("after_seconds")
         return None if after is None else max(0.0, float(after) - self.program.budget_seconds)
 
     @property

@@ -25,6 +25,7 @@ from trainer.spec import EXAM, write_json
 CHEATS = Path(__file__).resolve().parents[1] / "scripts" / "cheats"
 BIGRAM = (CHEATS / "bigram.py").read_text()
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite_is_enough, pytest.mark.timeout(240)]
+SPEND = "import time\nuntil = time.process_time() + 2.5\nwhile time.process_time() < until:\n    pass\n"
 HONEST = "from bigram import Bigram, sit\n\nSEED = 1\nsit(Bigram())\n"
 
 
@@ -84,6 +85,7 @@ def test_the_judges_number_is_the_baselines_score(run: Run) -> None:
     assert baseline.badges == [Badge.VERIFIED]
     assert baseline.score == baseline.exam["val_bpb"]
     assert (baseline.exam["version"], baseline.exam["exam"]) == ("bpb/1", EXAM) and baseline.exam["after_seconds"] > 0
+    assert baseline.exam["processor_seconds"] > baseline.exam["processor_before"] > 0
     assert baseline.sandbox in {"bubblewrap", "limits"}
     assert baseline.secret_score is not None and "secret_bpb" not in baseline.exam
     assert run.startup_seconds is not None
@@ -116,9 +118,24 @@ def test_a_gain_beyond_anything_seen_waits_for_a_person(  # type: ignore[no-unty
 def test_training_longer_than_the_budget_is_never_kept(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
     baseline = run.experiments.get(number=0)
     type(baseline).objects.filter(pk=baseline.pk).update(exam={**baseline.exam, "after_seconds": 2.0})
-    tried = second(run, loop, answers, HONEST.replace("sit(", "import time\ntime.sleep(6)\nsit("))
+    tried = second(run, loop, answers, HONEST.replace("sit(", f"{SPEND}sit("))
     assert tried.state == State.DISCARDED
     assert Badge.OVERTIME in tried.badges and "longer than the budget" in tried.detail
+    assert tried.exam["overtime"] and tried.exam["overtime"] in tried.detail
+
+
+def test_answers_so_much_slower_than_the_baselines_are_never_kept(  # type: ignore[no-untyped-def]
+    run: Run, loop: Loop, answers, monkeypatch
+) -> None:
+    def slower(experiment: Experiment) -> None:
+        end_as_before(experiment)
+        report = training.folder_of(experiment) / "exam.json"
+        report.write_text(json.dumps({**json.loads(report.read_text()), "usual_seconds": 5.0}))
+
+    monkeypatch.setattr(training, "start", slower)
+    tried = second(run, loop, answers, HONEST + "SLOW = 1\n")
+    assert tried.state == State.DISCARDED and Badge.OVERTIME in tried.badges
+    assert "start a run with it as the baseline" in tried.detail
 
 
 @pytest.fixture

@@ -79,6 +79,15 @@ def test_when_the_exam_began_is_told_by_the_shims_own_clock(folder: Path) -> Non
     assert result.exam_after_seconds == pytest.approx(1.0, abs=0.7) and result.seconds < 3
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counted by /proc")
+def test_what_the_training_spent_is_told_without_the_judge_and_apart_until_the_exam(folder: Path) -> None:
+    spend = "\nwhile time.process_time() < {}: pass\n"
+    judge = f"{READY}while not os.path.exists('src/half'): time.sleep(0.01)\n{REPORT.format(problem='')}{spend.format(1)}"
+    result = finish(folder, judge, f"import time{spend.format(0.4)}open('half', 'w')\ntime.sleep(1.5){spend.format(0.9)}")
+    assert result.processor_before is not None and 0.35 <= result.processor_before < 0.8, result
+    assert result.processor_seconds is not None and 0.85 <= result.processor_seconds < 1.3, result
+
+
 def test_a_judge_that_cannot_start_is_an_error_with_its_words(folder: Path) -> None:
     result = finish(folder, "raise SystemExit('the held-out text is not there')", "print('never')")
     assert result.ended == "judge_lost" and "exit code 1. It said:\nthe held-out text is not there" in result.detail

@@ -69,7 +69,8 @@ def test_it_runs_the_script_as_python_does(tmp_path: Path, standing: Standing, e
     cold = run(job)
     warm = granted(job, standing)
     assert warm == cold[1]
-    assert replace(result_of(job.folder), seconds=0.0, loading_seconds=0.0) == replace(cold[0], seconds=0.0)
+    times = {"seconds": 0.0, "loading_seconds": 0.0, "processor_seconds": None, "processor_before": None}
+    assert replace(result_of(job.folder), **times) == replace(cold[0], **times)
 
 
 def test_until_then_none_of_the_programs_code_is_there(tmp_path: Path, standing: Standing) -> None:
@@ -161,6 +162,18 @@ def test_what_it_had_loaded_before_its_turn_is_known(tmp_path: Path, standing: S
     assert launch.grant(job)
     standing[0].wait(30)
     assert 0 < result_of(job.folder).loading_seconds < 1
+
+
+def test_what_it_spent_before_its_turn_is_not_counted(tmp_path: Path, standing: Standing) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\nwhile time.process_time() < 1: pass")
+    job = make_job(tmp_path / "1-1", "print('ran')", fixed={"slow.py": slow})
+    stand_by(job, standing, "slow")
+    wait_for(lambda: (job.folder / "out" / "loaded").exists())
+    assert launch.grant(job)
+    standing[0].wait(30)
+    spent = result_of(job.folder).processor_seconds
+    assert spent is None or spent < 0.8
 
 
 def test_its_seconds_begin_with_the_grant(tmp_path: Path, standing: Standing) -> None:

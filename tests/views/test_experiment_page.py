@@ -137,7 +137,7 @@ def test_the_relation_to_the_subject_is_said(signed_in: Client, run: Run, kind: 
         (State.CANCELLED, Kind.IDEA, {}, "No log: it never trained."),
         (State.KEPT, Kind.BASELINE, {"diff": ""}, "No diff: the baseline is the program as it stands."),
         (State.KEPT, Kind.REPEAT, {"diff": ""}, "No diff: a repeat is the same commit with another seed."),
-        (State.FAILED, Kind.IDEA, {"diff": "", "reason": "bad_patch"}, "No diff: the edit could not be applied."),
+        (State.FAILED, Kind.IDEA, {"diff": "", "reason": "bad_patch"}, "No diff: the edit could not be used."),
         (State.PROPOSING, Kind.IDEA, {"diff": ""}, "The diff appears when the reply is complete"),
         (State.READY, Kind.REVERT, {}, "No prompt: a revert takes one commit back"),
         (State.PROPOSING, Kind.IDEA, {"summary": {}}, "The score and the training&#x27;s own numbers come here."),
