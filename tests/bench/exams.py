@@ -29,7 +29,7 @@ def sit(kind: str, seed: int, scratch: Path, prepared: Prepared, zygote: Zygote)
         "AUTORESEARCH_BUDGET": "2",
     }  # fmt: skip
     with tempfile.TemporaryDirectory(dir=scratch) as workspace:
-        return examine(script, Path(workspace), Prepared(prepared.data, prepared.folder, env), zygote)
+        return examine(script, Path(workspace), Prepared(prepared.data, prepared.folder, env), zygote, twice=True)
 
 
 def measure(kind: str, seeds: int, exams: int, scratch: Path, prepared: Prepared, zygote: Zygote) -> list[Line]:
@@ -43,9 +43,9 @@ def measure(kind: str, seeds: int, exams: int, scratch: Path, prepared: Prepared
             report = examined.report
             if report is None:
                 sys.exit(f"bench: {kind} did not sit its exam.\n{examined.output[-2000:]}")
-            if report["problem"]:
-                problems[report["problem"]] += 1
-                print(f"ALARM {kind} seed {seed}: {report['detail']} {report['checks']}", flush=True)
+            if report["problem"] or report["twice"] != "passed":
+                problems[report["problem"] or report["twice"]] += 1
+                print(f"ALARM {kind} seed {seed}: {report['detail']} {report['why_not']} {report['checks']}", flush=True)
             scores.add(report["val_bpb"])
             for name, value in report["checks"].items():
                 most[name] = max(most[name], value)
