@@ -373,7 +373,7 @@ def decide(experiment_id: int) -> bool:
         barred, strange = _barred(experiment, best), ""
         if ruling.keep and best is not None and best.score is not None and run.program.lower_is_better:
             strange = judging.implausible(
-                experiment.score, best.score, run.gains, experiment.summary.get("mfu_percent"),
+                experiment.score, strange_score.stood(run, best.score), experiment.summary.get("mfu_percent"),
                 is_bpb=run.program.has_exam or run.program.metric == "val_bpb",
             )
         if barred or not ruling.keep:

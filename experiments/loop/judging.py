@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ SAME = 1e-4  # relative: train.py prints six decimals of the judge's number
 # Beyond the budget and the baseline's own start-up, which is longer once than another time: that counts in a short budget.
 OVERTIME_SECONDS, OVERTIME_SHARE, STARTUP_SECONDS = 2.0, 0.10, 2.0
 LEAST_BPB = 0.05  # no text is that predictable; of another metric nothing is known
-JUMP_SHARE, JUMP_TIMES = 0.20, 5.0  # a gain beyond this share of the best and this many times the largest so far
+JUMP_SHARE = 0.20  # below the lowest score that has stood: what one seed or one score showed widens nothing
 HOLDS_SHARE = 0.5  # of such a gain, that another seed and the secret text must show too
 PROBLEMS = {"leak": Failure.LEAK, "nan": Failure.NAN, "timeout": Failure.TIMEOUT, "oom": Failure.OOM}
 _NUMBER = re.compile(r"\d[\d_]*(?:\.\d+)?")
@@ -132,17 +132,18 @@ def is_seed_only(diff: str) -> bool:
     return bool(lines) and removed == added and all("seed" in line.lower() for line in removed)
 
 
-def implausible(
-    score: float, best: float, gains: Sequence[float], mfu_percent: float | None, *, is_bpb: bool = True
-) -> str:
-    """Why a person should look before anything is built on it; "" where nothing is strange. Lower is better."""
+def implausible(score: float, stood: float, mfu_percent: float | None, *, is_bpb: bool = True) -> str:
+    """Why a person should look before anything is built on it; "" where nothing is strange. Lower is better.
+
+    `stood`: the lowest score that has stood in this run (strange_score.py). The training's own numbers are not repeated
+    here: they are printed after its exam, and these words reach the researcher.
+    """
     if mfu_percent is not None and mfu_percent > 100:
-        return f"it says it used {mfu_percent:.0f}% of the device"
+        return "it says it used more than the whole device"
     if is_bpb and score < LEAST_BPB:
         return f"no text is as predictable as {score:.4f} bits per byte"
-    limit = max(JUMP_SHARE * best, JUMP_TIMES * max(gains, default=0.0))
-    if best - score > limit:
-        return f"a gain of {best - score:.4f} is beyond anything seen in this run"
+    if stood - score > JUMP_SHARE * stood:
+        return f"it is {1 - score / stood:.0%} below {stood:.4f}, the lowest score that has stood in this run"
     return ""
 
 

@@ -87,13 +87,6 @@ class Run(models.Model):
         return Text.of(exam or {})
 
     @property
-    def gains(self) -> list[float]:
-        """By how much each kept experiment was lower than its parent."""
-        kept = self.experiments.filter(state=State.KEPT, parent__score__isnull=False)
-        pairs = kept.values_list("parent__score", "score")
-        return [before - after for before, after in pairs if before is not None and after is not None]
-
-    @property
     def is_active(self) -> bool:
         return self.state == RunState.ACTIVE
 
