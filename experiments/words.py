@@ -49,7 +49,7 @@ BADGES: dict[str, str] = {
     Badge.TAMPERED: "What it printed, or the fixed files, are not what they should be.",
     Badge.LEAK: "The model saw what it was to predict, or learned during the exam.",
     Badge.OVERTIME: "It trained longer than the budget, by the clock outside. Never kept.",
-    Badge.SEED_ONLY: "It changes nothing but a seed. Never kept.",
+    Badge.SEED_ONLY: "It trains the same with other random numbers, or changes nothing that trains. Never kept.",
     Badge.IMPLAUSIBLE: "Better than anything seen, or than seems possible. Read its diff before you believe it.",
 }
 MODES: dict[str, str] = {

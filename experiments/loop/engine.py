@@ -19,6 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import events, presence
+from experiments.dice.form import only_dice_differ
 from experiments.loop import (
     asking,
     caches,
@@ -402,15 +403,25 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
     if experiment.kind == Kind.REPEAT:
         number = experiment.subject.number if experiment.subject else "?"
         return f"A repeat of #{number} with another seed tells the noise, and is never kept."
-    if experiment.kind == Kind.IDEA and judging.is_seed_only(experiment.diff):
-        experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
-        return "It changes only a seed: a lucky seed is no finding."
     if best is not None and (texts := differing([best.exam, experiment.exam])):
         return f"It was scored on another text than the best ({' and '.join(texts)}): they cannot be compared."
+    if experiment.kind == Kind.IDEA and _only_dice_differ(experiment):
+        experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
+        return "It trains the same with other random numbers: a lucky seed is no finding."
     if Badge.OVERTIME in experiment.badges:
         after = experiment.exam.get("after_seconds") or 0.0
         return f"It trained longer than the budget: its exam began after {after:.1f} s by the clock outside."
     return ""
+
+
+def _only_dice_differ(experiment: Experiment) -> bool:
+    """At exactly its parent's score no dice have fallen: then fewer lines may win."""
+    program, parent = experiment.run.program, experiment.parent
+    if parent is None or experiment.score == parent.score:
+        return False
+    workspace = Workspace(program.repo)
+    before, after = (workspace.read(commit, program.editable) for commit in (parent.commit, experiment.commit))
+    return only_dice_differ(before, after, program.command, prints_count=not program.has_exam)
 
 
 def _try_on_best(experiment: Experiment, best: Experiment, why: str) -> None:

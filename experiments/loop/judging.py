@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,6 @@ LEAST_BPB = 0.05  # no text is that predictable; of another metric nothing is kn
 JUMP_SHARE = 0.20  # below the lowest score that has stood: what one seed or one score showed widens nothing
 HOLDS_SHARE = 0.5  # of such a gain, that another seed and the secret text must show too
 PROBLEMS = {"leak": Failure.LEAK, "nan": Failure.NAN, "timeout": Failure.TIMEOUT, "oom": Failure.OOM}
-_NUMBER = re.compile(r"\d[\d_]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -121,15 +119,6 @@ def is_overtime(exam_after: float | None, budget_seconds: float, startup_seconds
         return False
     slack = OVERTIME_SECONDS + max(OVERTIME_SHARE * budget_seconds, min(startup_seconds / 2, STARTUP_SECONDS))
     return exam_after > budget_seconds + startup_seconds + slack
-
-
-def is_seed_only(diff: str) -> bool:
-    """Whether the diff changes nothing but numbers on lines that name a seed."""
-    lines = [line for line in diff.splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
-    removed, added = (
-        [_NUMBER.sub("0", line[1:]).strip() for line in lines if line[0] == sign] for sign in ("-", "+")
-    )
-    return bool(lines) and removed == added and all("seed" in line.lower() for line in removed)
 
 
 def implausible(score: float, stood: float, mfu_percent: float | None, *, is_bpb: bool = True) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.loop.judging import Judged, holds, implausible, is_overtime, is_seed_only, judge
+from experiments.loop.judging import Judged, holds, implausible, is_overtime, judge
 from experiments.states import Badge, Failure
 from trainer.output import parse_summary
 from trainer.spec import Result
@@ -94,21 +94,6 @@ def test_a_budget_shorter_than_the_start_is_not_overtime_by_the_start(
 def test_overtime_keeps_the_score_and_wears_the_badge() -> None:
     judged = of(report=GOOD, exam_after_seconds=40.0)
     assert judged.score is not None and Badge.OVERTIME in judged.badges
-
-
-@pytest.mark.parametrize(
-    ("diff", "only"),
-    [
-        ("--- a\n+++ b\n-SEED = 42\n+SEED = 7\n", True),
-        ("-torch.manual_seed(1)\n+torch.manual_seed(2)\n", True),
-        ("-SEED = 42\n+SEED = 7\n-LR = 0.1\n+LR = 0.2\n", False),
-        ("-SEED = 42\n+SEED = hash(1)\n", False),
-        ("+SEED = 42\n", False),
-        ("", False),
-    ],
-)
-def test_a_change_of_nothing_but_the_seed_is_seen(diff: str, only: bool) -> None:
-    assert is_seed_only(diff) is only
 
 
 @pytest.mark.parametrize(

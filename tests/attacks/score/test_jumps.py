@@ -62,7 +62,7 @@ def test_what_was_taken_back_no_longer_counts(run):
 def test_the_verdict_measures_by_it(run, monkeypatch):
     """38% at once, after a gain of a sixth: it was kept without a mark."""
     monkeypatch.setattr(engine.chain, "sync_branch", lambda run: None)
-    forged = make_experiment(run, State.EVALUATING, 0.94, parent=run.best)
+    forged = make_experiment(run, State.EVALUATING, 0.94, parent=run.best, kind=Kind.MANUAL)
     assert engine.decide(forged.pk)
     forged.refresh_from_db()
     assert (forged.state, Badge.IMPLAUSIBLE in forged.badges) == (State.CONFIRMING, True)
