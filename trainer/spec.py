@@ -77,6 +77,7 @@ class Result:
     seconds: float
     detail: str = ""
     exam_after_seconds: float | None = None  # from the command's start until the exam began; None: it never did
+    before_exam_bytes: int = 0  # of the log: what was printed when the exam had not begun
     loading_seconds: float = 0.0  # spent on imports before it was its turn
     sandbox: str = ""  # the level it ran in
     tampered: list[str] = field(default_factory=list)  # fixed files that were not the same at the end

@@ -31,6 +31,7 @@ from experiments.loop import (
     standby,
     strange_score,
     sweeping,
+    told,
     training,
     verdict,
 )
@@ -329,7 +330,8 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:
-        facts["exam"] = {**report, "after_seconds": outcome.result.exam_after_seconds}
+        before = told.before_exam(outcome.before_exam)
+        facts["exam"] = {**report, "after_seconds": outcome.result.exam_after_seconds, "before": before}
     if judged.failure:
         reason = judged.failure.reason
         facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
