@@ -66,6 +66,7 @@ class Badge(StrEnum):
     """What is known about a score. Kept with the experiment, shown with its score."""
 
     VERIFIED = "verified"  # the judge's number
+    UNPROTECTED = "unprotected"  # the judge's number too, but no working sandbox kept the training from forging it
     SELF_REPORTED = "self-reported"  # the training's own: its program brings its own metric
     TAMPERED = "tampered"
     LEAK = "leak"

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.loop.errors import StageError
 from experiments.states import Badge, Failure
+from trainer.box import LIMITS
 from trainer.output import Summary, classify_failure
 from trainer.spec import Result
 
@@ -55,8 +56,8 @@ def judge(
     if startup_seconds is not None:  # the baseline had to load what this one had loaded before
         startup_seconds = max(0.0, startup_seconds - result.loading_seconds)
     late = is_overtime(result.exam_after_seconds, budget_seconds, startup_seconds)
-    badges = (Badge.VERIFIED, Badge.OVERTIME) if late else (Badge.VERIFIED,)
-    return Judged(score, report.get("secret_bpb"), badges)
+    known = Badge.UNPROTECTED if result.sandbox == LIMITS else Badge.VERIFIED
+    return Judged(score, report.get("secret_bpb"), (known, Badge.OVERTIME) if late else (known,))
 
 
 def _ended_badly(result: Result, deadline_seconds: float) -> StageError | None:

@@ -94,9 +94,15 @@ def job(experiment: Experiment, device: str) -> launch.Job:
         seed=experiment.seed,
         kill_grace_seconds=KILL_GRACE_SECONDS,
         fixed=launch.fixed_files(program.fixed, Path(settings.TEMPLATE_DIR)),
-        sandbox=settings.SANDBOX,
+        sandbox=sandbox_of(program),
         read=settings.SANDBOX_READ,
     )
+
+
+def sandbox_of(program: Program) -> str:
+    """The setting; where that leaves it to the machine, what an LLM or agent wrote needs a person's word to do without."""
+    is_ours = program.researcher == Program.Researcher.SWEEP
+    return settings.SANDBOX if is_ours or program.unprotected or settings.SANDBOX != "auto" else "ask"
 
 
 def data_of(program: Program) -> launch.Data:

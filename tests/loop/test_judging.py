@@ -27,6 +27,12 @@ def test_the_judges_number_is_the_score() -> None:
     assert of(report=GOOD) == Judged(1.2345671, 1.3, (Badge.VERIFIED,))
 
 
+def test_without_a_working_sandbox_it_is_not_verified() -> None:
+    assert of(report=GOOD, sandbox="limits").badges == (Badge.UNPROTECTED,)
+    assert of(report=GOOD, sandbox="limits", exam_after_seconds=40.0).badges == (Badge.UNPROTECTED, Badge.OVERTIME)
+    assert of(report=GOOD, sandbox="bubblewrap").badges == (Badge.VERIFIED,)
+
+
 def test_a_training_that_prints_nothing_still_has_its_score() -> None:
     assert of("", GOOD).score == 1.2345671
 
