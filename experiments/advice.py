@@ -23,7 +23,7 @@ def sequel(experiment: Experiment) -> Sequel:
     run, others = experiment.run, experiment.run.experiments
     repair = others.filter(subject=experiment, kind=Kind.IDEA).first()
     if repair:
-        return Sequel("The researcher was shown the end of the log and repaired it:", repair)
+        return Sequel("The researcher was shown how it failed and repaired it:", repair)
     following = others.filter(number__gt=experiment.number).exclude(subject=experiment).first()
     if following:
         return Sequel("The branch stayed as it was, and the loop went on with the next idea:", following)

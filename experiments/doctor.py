@@ -252,7 +252,7 @@ def judge() -> Iterator[Check]:
 
 def sandbox_level() -> Iterator[Check]:
     if settings.SANDBOX == "off":
-        words = "switched off: a training can read what you can read, and use the network"
+        words = "switched off: a training can read and write what you can, and no score is verified"
         yield Check("sandbox", COULD_BE_BETTER, words, "unset AUTORESEARCH_SANDBOX")
         return
     level = sandbox.level(tuple(settings.SANDBOX_READ))
@@ -263,7 +263,7 @@ def sandbox_level() -> Iterator[Check]:
         yield Check("sandbox", COULD_BE_BETTER, f"{walls}, by {level.why}", "see docs/trainer.md, Sandbox")
     else:
         mark = BROKEN if settings.SANDBOX == "require" else COULD_BE_BETTER
-        yield Check("sandbox", mark, f"limits only: {level.why}", "see docs/trainer.md, Sandbox")
+        yield Check("sandbox", mark, f"none, so no score is verified: {level.why}", "see docs/trainer.md, Sandbox")
 
 
 def short_training() -> Iterator[Check]:

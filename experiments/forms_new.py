@@ -11,7 +11,7 @@ from django.conf import settings
 
 from experiments import forms_agent
 from experiments.forms_agent import AgentFields
-from experiments.forms_program import SettingsForm
+from experiments.forms_program import NOT_ALLOWED, SettingsForm, missing_sandbox, unprotected_field
 from experiments.models import Program
 from experiments.states import Mode
 from trainer import launch, presets
@@ -57,12 +57,14 @@ class NewProgramForm(AgentFields, SettingsForm):
     )
 
     class Meta(SettingsForm.Meta):
-        fields = ["name", "researcher", "model", "api_base", *forms_agent.FIELDS]
+        fields = ["name", "researcher", "model", "api_base", *forms_agent.FIELDS, "unprotected"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in ("budget_seconds", "grace_seconds"):
             self.fields.pop(name, None)  # the preset's
+        self.missing_sandbox = missing_sandbox()
+        self.fields["unprotected"] = unprotected_field(self.missing_sandbox)
         self.found, self.found_by = presets.detect(settings.DEVICES)
         preset = self.fields["preset"]
         assert isinstance(preset, forms.ChoiceField)
@@ -96,6 +98,9 @@ class NewProgramForm(AgentFields, SettingsForm):
                 self.add_error("folder", f"There is no folder {folder} on this machine. Check the path.")
             else:
                 data["folder"] = str(folder)
+        is_ours = data.get("researcher") == Program.Researcher.SWEEP
+        if self.missing_sandbox and data.get("start") and not (is_ours or data.get("unprotected")):
+            self.add_error("unprotected", NOT_ALLOWED)
         return data
 
     def program_fields(self) -> dict[str, Any]:
@@ -168,7 +173,7 @@ def _is_prepared(dataset: str, preset: presets.Preset) -> bool:
 
 def _other(program: Program, preset: presets.Preset, dataset: str) -> OtherData:
     last = program.runs.order_by("-pk").first()
-    same = {name: getattr(program, name) for name in ("preset", "researcher", "model", "api_base", *forms_agent.FIELDS)}
+    same = {name: getattr(program, name) for name in ("preset", *NewProgramForm.Meta.fields[1:])}
     initial = {
         **same, "agent_command": joined(program.agent_command), "name": free_name(f"{program.name[:60]}-{dataset}"),
         "texts": dataset, "start": True, "instead_of": program.pk,

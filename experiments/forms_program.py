@@ -13,8 +13,11 @@ from django.utils import timezone
 from experiments.models import BriefVersion, Program
 from experiments.researcher.address import ForbiddenAddress, check_address
 from experiments.states import Mode
+from trainer import sandbox
+from trainer.box import LIMITS
 
 MAX_BRIEF = 200_000  # characters
+NOT_ALLOWED = "Nothing trains before you allow this, or there is a sandbox."
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAG = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 
@@ -69,6 +72,22 @@ def _whole(label: str, low: int, high: int, unit: str, help_text: str) -> forms.
     messages = dict.fromkeys(["required", "invalid", "min_value", "max_value"], wrong)
     return forms.IntegerField(
         label=label, min_value=low, max_value=high, help_text=help_text, error_messages=messages
+    )
+
+
+def missing_sandbox() -> str:
+    """Why trainings here would be unprotected; "" where they are not, or AUTORESEARCH_SANDBOX says what a person wants."""
+    level = sandbox.level(tuple(settings.SANDBOX_READ)) if settings.SANDBOX == "auto" else None
+    return level.why if level and level.name == LIMITS else ""
+
+
+def unprotected_field(why: str) -> forms.BooleanField:
+    help_text = (
+        f"There is no working sandbox here: {why}. Without one the code that an LLM or an agent writes can read and change "
+        "what you can, use the network, and forge its score, which is called unprotected. See what manage.py doctor says."
+    )
+    return forms.BooleanField(
+        label="Train what an LLM or an agent writes without a sandbox", required=False, help_text=help_text
     )
 
 
@@ -173,6 +192,11 @@ class StartRunForm(forms.Form):
         free = free_tag(program, timezone.localdate())
         self.fields["tag"].initial = free
         self.fields["tag"].error_messages["required"] = f"Give the run a tag, for example {free}."
+        asks = program.researcher != Program.Researcher.SWEEP and not program.unprotected
+        if asks and (why := missing_sandbox()):
+            self.fields["unprotected"] = unprotected_field(why)
+            self.fields["unprotected"].required = True
+            self.fields["unprotected"].error_messages["required"] = NOT_ALLOWED
 
     def clean_tag(self) -> str:
         tag = str(self.cleaned_data["tag"]).strip().lower()

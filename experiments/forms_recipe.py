@@ -11,7 +11,7 @@ from django import forms
 
 from experiments import forms_agent
 from experiments.forms_agent import AgentFields
-from experiments.forms_program import SettingsForm
+from experiments.forms_program import SettingsForm, missing_sandbox, unprotected_field
 from experiments.forms_stale import stamp
 from experiments.models import Program
 from trainer.agent import joined
@@ -46,6 +46,7 @@ EFFECTS = {
 FOR = {  # fields of one researcher: shown where it is chosen
     **dict.fromkeys(("model", "api_base", "fallbacks", "price_in", "price_out"), Program.Researcher.LITELLM),
     **dict.fromkeys(forms_agent.FIELDS, Program.Researcher.COMMAND),
+    "unprotected": f"{Program.Researcher.LITELLM} {Program.Researcher.COMMAND}",
 }
 
 
@@ -84,10 +85,17 @@ class ResearcherForm(AgentFields, _Effects):
     price_out = _price("Price of a million tokens out, in US dollars")
 
     class Meta(SettingsForm.Meta):
-        fields = ["researcher", "model", "api_base", "fallbacks", "price_in", "price_out", *forms_agent.FIELDS]
+        fields = [
+            "researcher", "model", "api_base", "fallbacks", "price_in", "price_out", *forms_agent.FIELDS, "unprotected",
+        ]  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        why = missing_sandbox()
+        if why or self.instance.unprotected:  # what was allowed can be taken back
+            self.fields["unprotected"] = unprotected_field(why or "that was so when it was allowed")
+        else:
+            del self.fields["unprotected"]
         self.initial["fallbacks"] = "\r\n".join(self.instance.fallbacks)
 
     def clean_fallbacks(self) -> list[str]:

@@ -67,6 +67,7 @@ class Badge(StrEnum):
 
     VERIFIED = "verified"  # the judge's number
     UNPROVEN = "unproven"  # the judge's number, and no second process could confirm it
+    UNPROTECTED = "unprotected"  # the judge's number too, but no working sandbox kept the training from forging it
     SELF_REPORTED = "self-reported"  # the training's own: its program brings its own metric
     TAMPERED = "tampered"
     LEAK = "leak"

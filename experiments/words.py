@@ -47,11 +47,12 @@ RELATIONS: dict[str, str] = {  # of an experiment to its subject
 BADGES: dict[str, str] = {
     Badge.VERIFIED: "The score is the judge's: measured by a process that runs none of the edited code.",
     Badge.UNPROVEN: "The judge's score, but no second process could be built to confirm that the model saw no answer.",
+    Badge.UNPROTECTED: "There was no working sandbox: the training could read the exam, or forge the judge's number.",
     Badge.SELF_REPORTED: "The score is what the training printed: its program brings a metric of its own.",
     Badge.TAMPERED: "What it printed, or the fixed files, are not what they should be.",
     Badge.LEAK: "The model saw what it was to predict, or learned during the exam.",
     Badge.OVERTIME: "It trained longer, or computed more, than it was given, by the clocks outside. Never kept.",
-    Badge.SEED_ONLY: "It changes nothing but a seed. Never kept.",
+    Badge.SEED_ONLY: "It trains the same with other random numbers, or changes nothing that trains. Never kept.",
     Badge.IMPLAUSIBLE: "Better than anything seen, or than seems possible. Read its diff before you believe it.",
 }
 MODES: dict[str, str] = {
@@ -64,7 +65,7 @@ _BADGE_TONES = {Badge.VERIFIED: "kept", Badge.SELF_REPORTED: "", Badge.TAMPERED:
 SANDBOX = {
     "bubblewrap": "sealed: no network, no validation text",
     "seatbelt": "sealed by macOS (unseen: nobody has run this on a Mac yet): no network, no validation text",
-    "limits": "limits only: it could read what you can read",
+    "limits": "none, limits only: it could read and write what you can, the exam too",
 }
 CHECKS: dict[str, str] = {  # of the judge's report, with their unit
     "causal": "looks ahead, largest change (nats)",

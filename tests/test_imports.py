@@ -32,7 +32,7 @@ FLOORS = [
     "loop",
     PAGES_ARE_MADE_OF,
     "models researcher presence signin",
-    "states events diffs diff_spans patches themes",
+    "states events dice diffs diff_spans patches themes",
     "trainer",
 ]
 # A page asks tasks for changes and helpers for what it shows; the loop and the researchers are behind tasks.
@@ -41,8 +41,8 @@ VIEWS_SEE = {
     *PAGES_ARE_MADE_OF.split(),
 }
 PURE = [  # no Django
-    "states", "diffs", "diff_spans", "patches", "charts", "log_text", "themes", "researcher", "loop.verdict", "loop.errors",
-    "loop.merging",
+    "states", "dice", "diffs", "diff_spans", "patches", "charts", "log_text", "themes", "researcher", "loop.verdict",
+    "loop.errors", "loop.merging",
 ]
 ONLY = {  # who alone may import it
     "git": {"experiments.loop.workspace"},

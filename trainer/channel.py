@@ -97,6 +97,11 @@ class Channel:
                 raise JudgeFailed(f"The judge was not ready after {READY_SECONDS:.0f} s. {self._words()}")
             time.sleep(0.005)
 
+    @property
+    def has_begun(self) -> bool:
+        self._note_begin()
+        return self.began_at is not None
+
     def check(self) -> None:
         """See whether the exam has begun. Raises JudgeFailed when the judge has died: no score can come any more."""
         assert self.judge is not None

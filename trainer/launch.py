@@ -44,6 +44,11 @@ SETS = re.compile(
     r"environ\s*(\[.*?\]\s*[+|]?=[^=]|\.\s*(update|setdefault|pop|clear)\b|\|=)|(put|unset)env\b|\bdel .*environ"
 )
 
+NEEDED = {  # Job.sandbox: why nothing trains without one
+    "require": "AUTORESEARCH_SANDBOX=require, and there is no sandbox: {}.",
+    "ask": "There is no working sandbox for what an LLM or agent writes: {}. Mend that, or allow it to train without one: "
+    "on the program's page, under Researcher. Then resume.",
+}
 _prepared: dict[tuple[str, ...], Path] = {}
 _preparing: dict[tuple[str, ...], threading.Lock] = {}
 
@@ -104,7 +109,7 @@ class Job:
     seed: int = 0
     kill_grace_seconds: float = 3.0
     fixed: Mapping[str, Path] = field(default_factory=dict)  # name in the code -> our file, laid over it
-    sandbox: str = "auto"  # the best that works | "require": that or nothing | "off": limits
+    sandbox: str = "auto"  # the best that works | "require", "ask": that or nothing | "off": limits
     read: Sequence[str] = ()  # more paths it may read
     compiled: Path | None = None  # what was compiled for its parent: it gets a copy
     env: Mapping[str, str] = field(default_factory=dict)  # more of its environment
@@ -337,10 +342,10 @@ def _level(job: Job) -> Level:
     if job.sandbox == "off":
         return Level(LIMITS)
     level = sandbox.level(tuple(job.read))
-    if job.sandbox == "require" and level.name == LIMITS:
+    if job.sandbox in NEEDED and level.name == LIMITS:
         level = sandbox.try_again(tuple(job.read))
-    if job.sandbox == "require" and level.name == LIMITS:
-        raise NoSandbox(f"AUTORESEARCH_SANDBOX=require, and there is no sandbox: {level.why}.")
+    if job.sandbox in NEEDED and level.name == LIMITS:
+        raise NoSandbox(NEEDED[job.sandbox].format(level.why))
     return level
 
 

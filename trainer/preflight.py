@@ -180,8 +180,9 @@ def against(found: Preflight, card: Card | None, counted_mb: float | None, measu
         return replace(found, seen=(*found.seen, f"about {_gb(expected)} of the card's memory"))
     return replace(
         found, ok=False, stage="step",
-        error=f"Out of memory: it would need about {_gb(expected)}, the card has {_gb(room / 2**20)}. Before the edit it "
-        f"took {_gb(measured_mb)}; the rehearsal counts {found.memory_mb / counted_mb:.1f} times as much.",
+        # What the training before says that it took is not repeated: a researcher reads this.
+        error=f"Out of memory: the rehearsal counts {found.memory_mb / counted_mb:.1f} times as much as before the edit. By "
+        f"what that took, it is more than the card has, {_gb(room / 2**20)}.",
     )  # fmt: skip
 
 

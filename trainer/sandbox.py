@@ -55,8 +55,8 @@ def pythons_own() -> list[str]:
 # The live try
 
 CANARY = """
-import os, pathlib, socket, sys
-inside, outside, hidden, missing, port = sys.argv[1:]
+import os, pathlib, signal, socket, sys
+inside, outside, hidden, held_out, report, port, judge = sys.argv[1:]
 def can(what, *args):
     try:
         what(*args)
@@ -67,12 +67,17 @@ wrong = [words for words, is_wrong in (
     ("its own folder cannot be written", not can(pathlib.Path(inside, "canary").touch)),
     ("code can be written", can(pathlib.Path(outside, "canary").touch)),
     ("a hidden file can be read", can(open, hidden) and open(hidden).read() != ""),
-    ("a file outside can be read", can(open, missing)),
+    ("a hidden folder can be read", can(os.listdir, held_out) and os.listdir(held_out) != []),
+    ("a file outside can be read", can(open, report)),
     ("kernel settings can be written", can(open, "/proc/sys/kernel/core_pattern", "r+")),
     ("the network can be reached", can(socket.create_connection, ("127.0.0.1", int(port)), 1)),
 ) if is_wrong]
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # in here the judge's number may be our own
+can(os.kill, int(judge), signal.SIGUSR1)
+can(pathlib.Path(report).write_text, "forged")  # perhaps into a folder of its own: who looks from outside knows
 print("; ".join(wrong) or "well")
 """
+REPORT = "the judge's"
 
 
 @functools.cache
@@ -110,29 +115,36 @@ def _best_bubblewrap(read: Sequence[str]) -> Level:
 def _failure(tried: Level, read: Sequence[str]) -> str:
     """Why this level does not hold here; "" where it does."""
     try:
-        done = _try_canary(tried, read)
+        done, harm = _try_canary(tried, read)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{tried.name} could not be tried: {error}"
     if done.returncode:
         return explain(done.stderr, read_switches())
     said = done.stdout.strip()
-    return "" if said == "well" else f"{tried.name} does not hold: {said}"
+    wrong = "; ".join([*([said] if said != "well" else []), *harm])
+    return f"{tried.name} does not hold: {wrong}" if wrong else ""
 
 
-def _try_canary(tried: Level, read: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    with tempfile.TemporaryDirectory(prefix="autoresearch-") as folder, socket.create_server(("127.0.0.1", 0)) as server:
-        names = ("inside", "outside", "outside/hidden", "missing")
-        inside, outside, hidden, missing = paths = [f"{folder}/{name}" for name in names]
-        os.mkdir(inside)
-        os.mkdir(outside)
-        for path in (hidden, missing):
-            Path(path).write_text("text")
-        box = Box(read=[outside, *read], write=[inside], hide=[hidden], devices=gpu_nodes())
-        command = [sys.executable, "-I", "-S", "-c", CANARY, *paths, str(server.getsockname()[1])]
-        return subprocess.run(
+def _try_canary(tried: Level, read: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """What it says it could do, and what it did: to a report beside its folder, to a process in the judge's place."""
+    with (
+        tempfile.TemporaryDirectory(prefix="autoresearch-") as folder, socket.create_server(("127.0.0.1", 0)) as server,
+        subprocess.Popen([sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as judge,
+    ):  # fmt: skip
+        names = ("inside", "outside", "outside/hidden", "outside/held_out", "exam.json")
+        inside, outside, hidden, held_out, report = paths = [f"{folder}/{name}" for name in names]
+        for path in (inside, outside, held_out):
+            os.mkdir(path)
+        for path in (hidden, f"{held_out}/val.bin", report):
+            Path(path).write_text(REPORT)
+        box = Box(read=[outside, *read], write=[inside], hide=[hidden, held_out], devices=gpu_nodes())
+        command = [sys.executable, "-I", "-S", "-c", CANARY, *paths, str(server.getsockname()[1]), str(judge.pid)]
+        done = subprocess.run(
             wrap(command, box, tried), cwd=inside, env={}, capture_output=True, text=True, errors="replace",
             timeout=CANARY_SECONDS, check=False,
         )
+        harm = ["the judge can be stopped"] if judge.poll() is not None else []
+        return done, harm + (["the judge's report can be written"] if Path(report).read_text() != REPORT else [])
 
 
 SWITCHES = {  # a kernel setting that refuses user namespaces, with the value that does

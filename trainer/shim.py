@@ -87,7 +87,7 @@ class Shim:
         self.spec = Spec.load(workspace)
         self.channel: Channel | None = None
         self.stopped = False
-        self.loading_seconds = 0.0
+        self.loading_seconds, self.before_exam_bytes = 0.0, 0
         self.crowded, self.tasks_before = False, tasks_of_machine()
         self.processor, self.looked_at = ProcessorTime(), 0.0
         self.processor_before: float | None = None  # until the exam began
@@ -117,7 +117,10 @@ class Shim:
             result = self._train(standing)
             after = self._fixed_files()
         changed = [name for name in before if before[name] != after[name]]
-        return replace(result, sandbox=self.spec.level.name, tampered=changed, loading_seconds=self.loading_seconds)
+        return replace(
+            result, sandbox=self.spec.level.name, tampered=changed, loading_seconds=self.loading_seconds,
+            before_exam_bytes=self.before_exam_bytes,
+        )  # fmt: skip
 
     def _stand_by(self) -> subprocess.Popen[bytes]:
         """A process in the sandbox that waits for the word to go; until `launch.grant` says which device, code and spec."""
@@ -296,8 +299,7 @@ class Shim:
         self.crowded = len(self._training()) > most
         return self.crowded
 
-    @staticmethod
-    def _drain(pipe: int, log: CappedLog) -> bool:
+    def _drain(self, pipe: int, log: CappedLog) -> bool:
         """Read what is there; True at the end of the output."""
         for _ in range(64):  # a training that prints without end must not keep us from the clock
             try:
@@ -307,6 +309,8 @@ class Shim:
             if not data:
                 return True
             log.write(data)
+            if self.channel and not self.channel.has_begun:  # asked after the read: who printed this had seen no text
+                self.before_exam_bytes = log.size
         return False
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:

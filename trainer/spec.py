@@ -93,6 +93,7 @@ class Result:
     seconds: float
     detail: str = ""
     exam_after_seconds: float | None = None  # from the command's start until the exam began; None: it never did
+    before_exam_bytes: int = 0  # of the log: what was printed when the exam had not begun
     loading_seconds: float = 0.0  # spent on imports before it was its turn
     processor_seconds: float | None = None  # of all its processes, from the command's start; None: not known
     processor_before: float | None = None  # of these, until the exam began

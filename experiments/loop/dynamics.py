@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import stream_reading
+from experiments.loop import told
 from experiments.models import Experiment, Run, stream
 from experiments.researcher.base import Dynamics, Sample
 
@@ -29,8 +30,8 @@ def dynamics(run: Run) -> tuple[Dynamics, ...]:
 
 
 def dynamics_of(experiment: Experiment, what: str) -> Dynamics:
-    points = _points(experiment)
-    values = {FACTS[name]: experiment.summary.get(name) for name in FACTS}
+    points, numbers = _points(experiment), told.numbers(experiment)
+    values = {FACTS[name]: numbers.get(name) for name in FACTS}
     facts = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
     speeds = sorted(speed for row in points if isinstance(speed := row.get("tok_per_sec"), int | float))
     if speeds:
@@ -39,8 +40,11 @@ def dynamics_of(experiment: Experiment, what: str) -> Dynamics:
 
 
 def _points(experiment: Experiment) -> list[dict[str, Any]]:
-    part = stream_reading.thinned(experiment, stream.read(experiment, stream.SERIES), POINTS)
-    rows = json.loads(part.chunks[0]) if part.chunks else []
+    part, rows = stream.read(experiment, stream.SERIES), list[dict[str, Any]]()
+    while part.chunks and part.attempt == experiment.attempt:
+        rows += [row for chunk in part.chunks for row in json.loads(chunk)]
+        part = stream.read(experiment, stream.SERIES, after=part.next, attempt=part.attempt)
+    rows = stream_reading.thin_curve(rows[: told.points(experiment)], POINTS)
     return [row for row in rows if isinstance(row.get("loss"), int | float) and math.isfinite(row["loss"])]
 
 

@@ -19,6 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import events, presence
+from experiments.dice.form import only_dice_differ
 from experiments.loop import (
     answers,
     asking,
@@ -34,6 +35,7 @@ from experiments.loop import (
     standby,
     strange_score,
     sweeping,
+    told,
     training,
     verdict,
 )
@@ -337,7 +339,8 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:
-        facts["exam"] = {**report, **judging.measured(outcome.result, outcome.log), "overtime": judged.overtime}
+        measured, before = judging.measured(outcome.result, outcome.log), told.before_exam(outcome.before_exam)
+        facts["exam"] = {**report, **measured, "overtime": judged.overtime, "before": before}
     if judged.failure:
         reason = judged.failure.reason
         facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
@@ -383,7 +386,7 @@ def decide(experiment_id: int) -> bool:
         barred, strange = _barred(experiment, best), ""
         if ruling.keep and best is not None and best.score is not None and run.program.lower_is_better:
             strange = judging.implausible(
-                experiment.score, best.score, run.gains, experiment.summary.get("mfu_percent"),
+                experiment.score, strange_score.stood(run, best.score), experiment.summary.get("mfu_percent"),
                 is_bpb=run.program.has_exam or run.program.metric == "val_bpb",
             )
         if experiment.kind == Kind.REEXAMINED:
@@ -414,9 +417,6 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
     if experiment.kind == Kind.REPEAT:
         number = experiment.subject.number if experiment.subject else "?"
         return f"A repeat of #{number} with another seed tells the noise, and is never kept."
-    if experiment.kind == Kind.IDEA and judging.is_seed_only(experiment.diff):
-        experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
-        return "It changes only a seed: a lucky seed is no finding."
     if best is not None and (texts := differing([best.exam, experiment.exam])):
         return f"It was scored on another text than the best ({' and '.join(texts)}): they cannot be compared."
     if best is not None and (exams := versions([best.exam, experiment.exam])):
@@ -425,9 +425,22 @@ def _barred(experiment: Experiment, best: Experiment | None) -> str:
         return f"No second process could confirm that it saw no answer. {experiment.exam.get('why_not', '')}"
     if best is not None and Badge.VERIFIED in experiment.badges and experiment.exam.get("twice", "passed") != "passed":
         return "It was no gain when it trained, so no second process was asked whether it saw answers: train it again."
+    if experiment.kind == Kind.IDEA and _only_dice_differ(experiment):
+        experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
+        return "It trains the same with other random numbers: a lucky seed is no finding."
     if Badge.OVERTIME in experiment.badges:
         return str(experiment.exam.get("overtime") or "It trained longer than the budget.")
     return ""
+
+
+def _only_dice_differ(experiment: Experiment) -> bool:
+    """At exactly its parent's score no dice have fallen: then fewer lines may win."""
+    program, parent = experiment.run.program, experiment.parent
+    if parent is None or experiment.score == parent.score:
+        return False
+    workspace = Workspace(program.repo)
+    before, after = (workspace.read(commit, program.editable) for commit in (parent.commit, experiment.commit))
+    return only_dice_differ(before, after, program.command, prints_count=not program.has_exam)
 
 
 def _try_on_best(experiment: Experiment, best: Experiment, why: str) -> None:

@@ -8,10 +8,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import events
+from experiments.loop import told
 from experiments.loop.account import Account
 from experiments.loop.asking import researcher_of
 from experiments.loop.proposing import build_context
-from experiments.models import Experiment, Program, stream
+from experiments.models import Experiment, Program
 from experiments.researcher.base import Called, ResearcherError, Restart, Text, Usage
 from experiments.researcher.explain import build_question
 from experiments.states import LIVE, State, StateError
@@ -65,7 +66,7 @@ def _is_answered(one: dict[str, Any]) -> bool:
 def _asked(experiment: Experiment, question: str) -> str:
     parent = experiment.parent or experiment
     context = build_context(experiment, parent)
-    log = strip_controls("".join(stream.read(experiment, stream.LOG).chunks))[-LOG_TAIL:]
+    log = told.log_tail(experiment, LOG_TAIL)
     past = next((one for one in context.history if one.number == experiment.number), None)
     messages = build_question(context, past, log if experiment.state == State.FAILED else "", question)
     text, account = "", Account(experiment)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +11,15 @@ from experiments.loop import overtime
 from experiments.loop.errors import StageError
 from experiments.loop.overtime import Grant, Times
 from experiments.states import Badge, Failure
+from trainer.box import LIMITS
 from trainer.output import LINE_END, Summary, classify_failure, parse_step
 from trainer.spec import Result
 
 SAME = 1e-4  # relative: train.py prints six decimals of the judge's number
 LEAST_BPB = 0.05  # no text is that predictable; of another metric nothing is known
-JUMP_SHARE, JUMP_TIMES = 0.20, 5.0  # a gain beyond this share of the best and this many times the largest so far
+JUMP_SHARE = 0.20  # below the lowest score that has stood: what one seed or one score showed widens nothing
 HOLDS_SHARE = 0.5  # of such a gain, that another seed and the secret text must show too
 PROBLEMS = {"leak": Failure.LEAK, "nan": Failure.NAN, "timeout": Failure.TIMEOUT, "oom": Failure.OOM}
-_NUMBER = re.compile(r"\d[\d_]*(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,14 @@ def judge(
         return Judged(failure=_tampered(f"It printed {printed:.6f}, the judge measured {score:.6f}."))
     times = Times.of({**report, **measured(result, log)})
     late = overtime.find(times, budget_seconds, startup_seconds, grant)
-    known = Badge.VERIFIED if report.get("twice", "") in {"", "passed"} else Badge.UNPROVEN
+    known = _known(result.sandbox, report.get("twice", ""))
     return Judged(score, report.get("secret_bpb"), (known, Badge.OVERTIME) if late else (known,), overtime=late)
+
+
+def _known(sandbox: str, twice: str) -> Badge:
+    if sandbox == LIMITS:
+        return Badge.UNPROTECTED
+    return Badge.VERIFIED if twice in {"", "passed"} else Badge.UNPROVEN
 
 
 def measured(result: Result, log: str) -> dict[str, float | None]:
@@ -128,26 +133,18 @@ def _tail(log: str) -> str:
     return f" The end of the log:\n{log[-1500:].strip() or '(no output)'}"
 
 
-def is_seed_only(diff: str) -> bool:
-    """Whether the diff changes nothing but numbers on lines that name a seed."""
-    lines = [line for line in diff.splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))]
-    removed, added = (
-        [_NUMBER.sub("0", line[1:]).strip() for line in lines if line[0] == sign] for sign in ("-", "+")
-    )
-    return bool(lines) and removed == added and all("seed" in line.lower() for line in removed)
+def implausible(score: float, stood: float, mfu_percent: float | None, *, is_bpb: bool = True) -> str:
+    """Why a person should look before anything is built on it; "" where nothing is strange. Lower is better.
 
-
-def implausible(
-    score: float, best: float, gains: Sequence[float], mfu_percent: float | None, *, is_bpb: bool = True
-) -> str:
-    """Why a person should look before anything is built on it; "" where nothing is strange. Lower is better."""
+    `stood`: the lowest score that has stood in this run (strange_score.py). The training's own numbers are not repeated
+    here: they are printed after its exam, and these words reach the researcher.
+    """
     if mfu_percent is not None and mfu_percent > 100:
-        return f"it says it used {mfu_percent:.0f}% of the device"
+        return "it says it used more than the whole device"
     if is_bpb and score < LEAST_BPB:
         return f"no text is as predictable as {score:.4f} bits per byte"
-    limit = max(JUMP_SHARE * best, JUMP_TIMES * max(gains, default=0.0))
-    if best - score > limit:
-        return f"a gain of {best - score:.4f} is beyond anything seen in this run"
+    if stood - score > JUMP_SHARE * stood:
+        return f"it is {1 - score / stood:.0%} below {stood:.4f}, the lowest score that has stood in this run"
     return ""
 
 

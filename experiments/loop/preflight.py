@@ -93,7 +93,7 @@ def _rehearse(
             folder=folder, export=export, command=program.command, data=data,
             data_dir=launch.prepare(data, is_ours), device="cpu", device_lock=folder,
             budget_seconds=program.budget_seconds, deadline_seconds=seconds, seed=experiment.seed,
-            fixed=launch.fixed_files(program.fixed, Path(settings.TEMPLATE_DIR)), sandbox=settings.SANDBOX,
+            fixed=launch.fixed_files(program.fixed, Path(settings.TEMPLATE_DIR)), sandbox=training.sandbox_of(program),
             read=settings.SANDBOX_READ,
         )  # fmt: skip
         return rehearse(job, card, is_ours)

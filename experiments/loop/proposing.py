@@ -10,6 +10,7 @@ from django.db.models import F, Sum
 from django.utils import timezone
 from django.utils.timesince import timeuntil
 
+from experiments.loop import told
 from experiments.loop.account import Account
 from experiments.loop.devices import names as device_names
 from experiments.loop.dynamics import dynamics
@@ -38,7 +39,6 @@ from experiments.researcher.own_ideas import nearest_idea
 from experiments.researcher.strategy import Plan
 from experiments.states import Failure, State
 from experiments.themes import theme
-from trainer.output import strip_controls
 
 LOG_TAIL = 4000  # characters of a crashed training's log that the researcher sees
 REPAIRS = 2  # how often a crash is given back to its author
@@ -140,7 +140,7 @@ def _history(run: Run) -> Iterator[Past]:
         again = [score for number, score in scores.get((row.commit, version(row.exam)), ()) if number != row.number]
         yield Past(
             number=row.number, kind=row.kind, state=row.state, reason=row.reason, description=row.description,
-            score=row.score, delta=row.delta, diff=row.diff, why=row.detail, memo=row.memo, strategy=row.strategy,
+            score=row.score, delta=row.delta, diff=row.diff, why=told.why(row), memo=row.memo, strategy=row.strategy,
             theme=row.theme or theme(row.description), repeats=tuple(again), exam=version(row.exam),
         )
 
@@ -161,10 +161,9 @@ def remaining(run: Run) -> str:
 
 
 def _crash(failed: Experiment) -> Crash:
-    log = strip_controls("".join(stream.read(failed, stream.LOG).chunks))
     return Crash(
         number=failed.number, description=failed.description, reason=failed.reason, diff=failed.diff,
-        log_tail=log[-LOG_TAIL:],
+        log_tail=told.log_tail(failed, LOG_TAIL),
     )
 
 

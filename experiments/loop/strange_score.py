@@ -5,11 +5,29 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from experiments.loop import actions, judging
-from experiments.models import Experiment
+from experiments.models import Experiment, Run
 from experiments.states import LIVE, NEVER_KEPT, Badge, Failure, Kind, Mode, State
 
 REPEATS = 2  # tries to train again what seems too good
 OF_THE_MACHINE = (Failure.WORKER_LOST, Failure.DISK_FULL)  # failures that say nothing of what was trained
+
+
+def stood(run: Run, best: float) -> float:
+    """The lowest score that has stood: the baseline's, and of a kept one what another seed showed too, or a person believed.
+
+    A lucky or forged score that nobody has tried again does not count, so that many small ones are not strange one by one.
+    """
+    rows = run.experiments.values_list("kind", "state", "commit", "score", "badges")
+    again: dict[str, float] = {}
+    for kind, _, commit, score, badges in rows:
+        if score is not None and kind == Kind.REPEAT and not NEVER_KEPT & set(badges):
+            again[commit] = max(score, again.get(commit, score))
+    believed = [
+        max(score, again.get(commit, score)) for kind, state, commit, score, badges in rows
+        if score is not None and state == State.KEPT
+        and (kind in {Kind.BASELINE, Kind.REEXAMINED} or commit in again or Badge.IMPLAUSIBLE in badges)
+    ]  # fmt: skip
+    return min(believed, default=best)
 
 
 def settle(experiment: Experiment, strange: str, why: str) -> None:

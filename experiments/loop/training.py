@@ -48,6 +48,7 @@ class Outcome:
     result: Result
     log: str  # the whole log, controls stripped
     report: dict[str, Any] | None = None  # the judge's, where the exam has begun
+    before_exam: str = ""  # of the log: what is older than that
 
 
 def folder_of(experiment: Experiment) -> Path:
@@ -94,9 +95,15 @@ def job(experiment: Experiment, device: str) -> launch.Job:
         seed=experiment.seed,
         kill_grace_seconds=KILL_GRACE_SECONDS,
         fixed=launch.fixed_files(program.fixed, Path(settings.TEMPLATE_DIR)),
-        sandbox=settings.SANDBOX,
+        sandbox=sandbox_of(program),
         read=settings.SANDBOX_READ,
     )
+
+
+def sandbox_of(program: Program) -> str:
+    """The setting; where that leaves it to the machine, what an LLM or agent wrote needs a person's word to do without."""
+    is_ours = program.researcher == Program.Researcher.SWEEP
+    return settings.SANDBOX if is_ours or program.unprotected or settings.SANDBOX != "auto" else "ask"
 
 
 def data_of(program: Program) -> launch.Data:
@@ -242,7 +249,9 @@ def follow(
         result = read_json(folder / "result.json")
         follower.poll(last=result is not None)
         if result is not None:
-            return Outcome(Result(**result), follower.text(), _report(experiment.run, folder))
+            ended = Result(**result)
+            before = follower.text(ended.before_exam_bytes)
+            return Outcome(ended, follower.text(), _report(experiment.run, folder), before)
         if not alive and time.monotonic() - began > SHIM_START_SECONDS:
             raise ShimLost
         if not alive and (folder / "state.json").exists() and not is_locked(folder / "lock"):
@@ -340,9 +349,9 @@ class Follower:
             begin = self.points_seen - len(fresh)
             stream.append(self.experiment, stream.SERIES, begin, self.points_seen, json.dumps(fresh))
 
-    def text(self) -> str:
+    def text(self, most_bytes: int | None = None) -> str:
         try:
-            return strip_controls(self.path.read_bytes().decode(errors="replace"))
+            return strip_controls(self.path.read_bytes()[:most_bytes].decode(errors="replace"))
         except FileNotFoundError:
             return ""
 

@@ -46,6 +46,7 @@ class Program(models.Model):
     agent_command = models.JSONField(default=list)  # argv of an external agent
     agent_network = models.BooleanField(default=False)  # whether it may use the network
     agent_seconds = models.PositiveIntegerField(default=900)  # the longest it may take
+    unprotected = models.BooleanField(default=False)  # a person allows edits of an LLM or agent to train without a sandbox
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from experiments import events
 from experiments.models.move import Move
 from experiments.models.program import Program
-from experiments.models.text import Text, same_exam
+from experiments.models.text import Text
 from experiments.states import LIVE, Kind, Mode, Outage, RunState, StaleState, State, StateError, check_run_move
 
 if TYPE_CHECKING:
@@ -88,13 +88,6 @@ class Run(models.Model):
         """What its first exam was about; None before that, and where scores are its own."""
         exam = self.experiments.exclude(exam={}).order_by("number").values_list("exam", flat=True).first()
         return Text.of(exam or {})
-
-    @property
-    def gains(self) -> list[float]:
-        """By how much each kept experiment was lower than its parent, by the same exam."""
-        kept = self.experiments.filter(same_exam(), state=State.KEPT, parent__score__isnull=False)
-        pairs = kept.values_list("parent__score", "score")
-        return [before - after for before, after in pairs if before is not None and after is not None]
 
     @property
     def is_active(self) -> bool:

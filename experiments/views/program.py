@@ -227,6 +227,8 @@ def start_run(request: HttpRequest, pk: int) -> HttpResponse:
     form = StartRunForm(program, request.POST)
     if form.is_valid():
         data = form.cleaned_data
+        if data.get("unprotected"):
+            Program.objects.filter(pk=pk).update(unprotected=True)
         try:
             run = tasks.start_run(
                 program, data["tag"], mode=Mode(data["mode"]), max_experiments=data["max_experiments"],

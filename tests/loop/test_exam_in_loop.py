@@ -99,9 +99,10 @@ def test_a_printed_score_without_an_exam_fails_as_tampered(run: Run, loop: Loop,
 
 
 def test_a_new_seed_alone_is_never_kept(run: Run, again: None, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
+    run.experiments.update(score=9.0)
     tried = second(run, loop, answers, HONEST.replace("SEED = 1", "SEED = 2"))
     assert tried.state == State.DISCARDED
-    assert Badge.SEED_ONLY in tried.badges and "only a seed" in tried.detail
+    assert Badge.SEED_ONLY in tried.badges and "a lucky seed is no finding" in tried.detail
 
 
 def test_a_gain_beyond_anything_seen_waits_for_a_person(  # type: ignore[no-untyped-def]
@@ -110,9 +111,9 @@ def test_a_gain_beyond_anything_seen_waits_for_a_person(  # type: ignore[no-unty
     run.set_mode(Mode.APPROVE_KEEPS, by="ada")
     baseline = run.experiments.get(number=0)
     type(baseline).objects.filter(pk=baseline.pk).update(score=baseline.score * 2)
-    tried = second(run, loop, answers, HONEST + "OTHER = 'the same, and half the score of the baseline'\n")
+    tried = second(run, loop, answers, HONEST + "[].sort()  # the same, and half the score of the baseline\n")
     assert tried.state == State.CONFIRMING
-    assert Badge.IMPLAUSIBLE in tried.badges and "beyond anything seen" in tried.detail
+    assert Badge.IMPLAUSIBLE in tried.badges and "the lowest score that has stood" in tried.detail
 
 
 def test_training_longer_than_the_budget_is_never_kept(run: Run, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.loop.judging import Judged, holds, implausible, is_seed_only, judge, measured
+from experiments.loop.judging import Judged, holds, implausible, judge, measured
 from experiments.states import Badge, Failure
 from trainer.output import parse_summary
 from trainer.spec import Result
@@ -25,6 +25,12 @@ def of(log: str = SUMMARY, report: dict[str, Any] | None = None, has_exam: bool 
 
 def test_the_judges_number_is_the_score() -> None:
     assert of(report=GOOD) == Judged(1.2345671, 1.3, (Badge.VERIFIED,))
+
+
+def test_without_a_working_sandbox_it_is_not_verified() -> None:
+    assert of(report=GOOD, sandbox="limits").badges == (Badge.UNPROTECTED,)
+    assert of(report=GOOD, sandbox="limits", exam_after_seconds=40.0).badges == (Badge.UNPROTECTED, Badge.OVERTIME)
+    assert of(report=GOOD, sandbox="bubblewrap").badges == (Badge.VERIFIED,)
 
 
 def test_a_training_that_prints_nothing_still_has_its_score() -> None:
@@ -85,39 +91,22 @@ def test_steps_are_as_long_as_they_were_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("diff", "only"),
+    ("score", "stood", "mfu", "words"),
     [
-        ("--- a\n+++ b\n-SEED = 42\n+SEED = 7\n", True),
-        ("-torch.manual_seed(1)\n+torch.manual_seed(2)\n", True),
-        ("-SEED = 42\n+SEED = 7\n-LR = 0.1\n+LR = 0.2\n", False),
-        ("-SEED = 42\n+SEED = hash(1)\n", False),
-        ("+SEED = 42\n", False),
-        ("", False),
+        (1.9, 2.0, None, ""),
+        (1.61, 2.0, None, ""),
+        (1.55, 2.0, None, "22% below 2.0000, the lowest score that has stood"),
+        (0.04, 0.045, None, "no text is as predictable"),
+        (1.99, 2.0, 1.5e300, "it says it used more than the whole device"),
     ],
 )
-def test_a_change_of_nothing_but_the_seed_is_seen(diff: str, only: bool) -> None:
-    assert is_seed_only(diff) is only
-
-
-@pytest.mark.parametrize(
-    ("score", "best", "gains", "mfu", "words"),
-    [
-        (1.9, 2.0, [], None, ""),
-        (1.55, 2.0, [], None, "beyond anything seen"),
-        (1.55, 2.0, [0.1], None, ""),  # five times the largest gain so far
-        (0.04, 0.045, [], None, "no text is as predictable"),
-        (1.99, 2.0, [], 120.0, "120% of the device"),
-    ],
-)
-def test_what_cannot_be_waits_for_a_person(
-    score: float, best: float, gains: list[float], mfu: float | None, words: str
-) -> None:
-    found = implausible(score, best, gains, mfu)
-    assert words in found and bool(found) is bool(words)
+def test_what_cannot_be_waits_for_a_person(score: float, stood: float, mfu: float | None, words: str) -> None:
+    found = implausible(score, stood, mfu)
+    assert words in found and bool(found) is bool(words) and len(found) < 100
 
 
 def test_another_metric_than_bits_per_byte_may_be_small() -> None:
-    assert implausible(0.04, 0.045, [], None) and not implausible(0.04, 0.045, [], None, is_bpb=False)
+    assert implausible(0.04, 0.045, None) and not implausible(0.04, 0.045, None, is_bpb=False)
 
 
 def test_half_of_a_strange_gain_must_show_again() -> None:

@@ -135,7 +135,8 @@ def examine(
         output, folder = workspace / "log", f"{judge.channel}-second"
         code = zygote.train(script, {**prepared.environment, "AUTORESEARCH_EXAM": str(judge.channel)}, output)
         if (judge.report or {}).get("twice") == "due":
-            env = {**prepared.environment, "AUTORESEARCH_BUDGET": "0.1", "AUTORESEARCH_EXAM": folder, "AUTORESEARCH_TENSORS": str(workspace / "tensors")}
+            own = {"AUTORESEARCH_EXAM": folder, "AUTORESEARCH_TENSORS": str(workspace / "tensors")}
+            env = {**prepared.environment, "AUTORESEARCH_BUDGET": "0.1", **own}
             zygote.train(second or script, env, workspace / "second.log")
             judge.process.terminate()
         if judge.report is not None:

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,26 @@ def test_a_bwrap_that_holds_nothing_back_is_found_out(tmp_path):
     fake.chmod(0o755)
     found = level_by(PATH=f"{tmp_path}:/usr/bin:/bin")
     assert found.startswith("limits | the system's: bubblewrap does not hold: code can be written; a hidden file ")
-    assert "the network can be reached; the one that came along: " in found
+    assert "the network can be reached; the judge can be stopped; the judge's report can be written; the one " in found
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("--unshare-all", "--unshare-net", "bubblewrap does not hold: the judge can be stopped"),
+        ("--", f"--bind {tempfile.gettempdir()} {tempfile.gettempdir()} --", "the judge's report can be written"),
+        ("--unshare-all", "--unshare-pid", "bubblewrap does not hold: the network can be reached"),
+    ],
+)
+def test_a_sandbox_in_which_the_judge_can_be_reached_is_none(tmp_path, old, new, words):
+    """A real bwrap, told to leave one wall out."""
+    (tmp_path / "bwrap").write_text(
+        f'#!/bin/sh\nfor part; do shift\n[ "$part" = "{old}" ] && set -- "$@" {new} || set -- "$@" "$part"\ndone\n'
+        f'exec {level().by[0]} "$@"\n'
+    )
+    (tmp_path / "bwrap").chmod(0o755)
+    assert words in level_by(PATH=f"{tmp_path}:/usr/bin:/bin")
 
 
 @needs_bubblewrap

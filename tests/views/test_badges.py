@@ -48,7 +48,7 @@ def test_the_table_shows_warnings_and_no_praise(signed_in: Client, run) -> None:
 def test_a_run_without_a_sandbox_says_so(signed_in: Client, run, sandbox: str, shown: bool) -> None:  # type: ignore[no-untyped-def]
     make_experiment(run, State.KEPT, 1.5, number=0, sandbox=sandbox)
     page = signed_in.get(reverse("run", args=[run.pk])).content.decode()
-    assert ("Trainings run with limits only" in page) is shown
+    assert ("Unprotected: trainings run without a sandbox" in page) is shown
 
 
 def test_the_program_page_shows_its_preset_and_data(signed_in: Client) -> None:

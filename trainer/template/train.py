@@ -693,18 +693,18 @@ def main() -> None:
     print(f"Training: {budget}, {BATCH_TOKENS:,} tokens a step, in {training.passes} passes")
     print(f"Ready after {time.perf_counter() - STARTED:.1f}s", flush=True)
     training.run(batches)
-    model.eval()
-    val_bpb = evaluate_bpb(model, tokenizer, EVAL_ROWS)
-    print("---")
-    print(f"val_bpb:          {val_bpb:.6f}")
+    print("---")  # before the exam: the researcher is told nothing that is printed after it has begun
     print(f"training_seconds: {training.seconds:.1f}")
-    print(f"total_seconds:    {time.perf_counter() - STARTED:.1f}")
     print(f"peak_vram_mb:     {peak_memory_mb():.1f}")
     print(f"mfu_percent:      {training.mfu(BATCH_TOKENS * training.step, training.seconds).rstrip('%')}")
     print(f"total_tokens_M:   {BATCH_TOKENS * training.step / 1e6:.1f}")
     print(f"num_steps:        {training.step}")
     print(f"num_params_M:     {num_params / 1e6:.1f}")
     print(f"depth:            {DEPTH}")
+    model.eval()
+    val_bpb = evaluate_bpb(model, tokenizer, EVAL_ROWS)
+    print(f"val_bpb:          {val_bpb:.6f}")
+    print(f"total_seconds:    {time.perf_counter() - STARTED:.1f}")
 
 
 if __name__ == "__main__":
