@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('experiments', '0006_hardware'),
+        ('experiments', '0007_reexamined'),
     ]
 
     operations = [
