@@ -21,7 +21,7 @@ from experiments import events
 from experiments.management.processes import redis_command
 from tests.installation import wait_for
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_event_loop")]
 
 
 class Server:
