@@ -191,17 +191,18 @@ class Shim:
             if not channel.is_second_due:
                 channel.finish()
             if self.spec.second and exit_code == 0 and channel.is_second_due:
-                self._run_second(channel, self.spec.second)
-            if channel.is_second_due and not self.stopped:
-                raise JudgeFailed("The judge did not come to an end with the second process.")
+                if self._run_second(channel, self.spec.second) == "stopped":
+                    return "stopped", ""
+                if channel.is_second_due:
+                    raise JudgeFailed("The judge did not come to an end with the second process.")
         except JudgeFailed as error:
             return "judge_lost", str(error)
         except OSError as error:
             return ("disk_full" if error.errno == errno.ENOSPC else "error"), str(error)
-        return ("stopped" if self.stopped and channel.is_second_due else "exit"), ""
+        return "exit", ""
 
-    def _run_second(self, channel: Channel, second: Second) -> None:
-        """The first one has ended with all that it started; this one ends when the judge has nothing more to ask."""
+    def _run_second(self, channel: Channel, second: Second) -> str:
+        """The first one has ended with all that it started; this one ends when the judge has nothing more to ask. Or how."""
         assert self.spec.exam
         compiled.copy(self.workspace / compiled.BEFORE / compiled.FOLDER, self.workspace / "second")
         seconds, spec = self.spec.exam.deadline_seconds, self.spec
@@ -209,11 +210,13 @@ class Shim:
         try:
             process = self._start(spec.command, subprocess.DEVNULL)
             try:
-                self._follow(process, time.monotonic(), "second.log", lambda: channel.has_ended)
+                ended = self._follow(process, time.monotonic(), "second.log", lambda: channel.has_ended)
             finally:
                 self._end(process)
-            channel.finish()
-            channel.check()
+            if ended != "stopped":
+                channel.finish()
+                channel.check()
+            return ended
         finally:
             self.spec = spec
 

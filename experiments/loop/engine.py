@@ -19,10 +19,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import events, presence
-from experiments.dice.form import only_dice_differ
 from experiments.loop import (
     answers,
     asking,
+    barred,
     caches,
     chain,
     devices,
@@ -44,7 +44,6 @@ from experiments.loop.lease import Lease, heartbeat
 from experiments.loop.proposing import ReplyWriter, build_context, ideas_for, note_ideas
 from experiments.loop.workspace import Workspace
 from experiments.models import Experiment, Program, Run
-from experiments.models.text import differing, versions
 from experiments.researcher.base import Researcher, ResearcherAway, ResearcherError
 from experiments.researcher.edits import edits_to_json
 from experiments.researcher.sameness import whole_key
@@ -375,6 +374,9 @@ def decide(experiment_id: int) -> bool:
     experiment = load(experiment_id)
     if experiment.state != State.EVALUATING or not experiment.claim(presence.me()):
         return False
+    with stage(experiment):
+        if barred.trains_the_same(experiment):  # asked before the database is held: it takes a while
+            experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
     with stage(experiment), transaction.atomic():
         assert experiment.score is not None
         run = Run.locked(experiment.run_id)  # two verdicts at once share no best
@@ -383,7 +385,7 @@ def decide(experiment_id: int) -> bool:
             experiment.score, best.score if best else None, best_number=best.number if best else None,
             lines=experiment.lines_changed, lower_is_better=run.program.lower_is_better,
         )
-        barred, strange = _barred(experiment, best), ""
+        bar, strange = barred.why_barred(experiment, best), ""
         if ruling.keep and best is not None and best.score is not None and run.program.lower_is_better:
             strange = judging.implausible(
                 experiment.score, strange_score.stood(run, best.score), experiment.summary.get("mfu_percent"),
@@ -391,8 +393,8 @@ def decide(experiment_id: int) -> bool:
             )
         if experiment.kind == Kind.REEXAMINED:
             reexamining.decide(experiment, best)
-        elif barred or not ruling.keep:
-            why = f"{barred} {ruling.why}".strip()
+        elif bar or not ruling.keep:
+            why = f"{bar} {ruling.why}".strip()
             experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=experiment.badges)
         elif best is not None and (refuted := strange_score.refuted(experiment, experiment.parent or best)):
             why = f"Not believed: {refuted}. It was {ruling.why}"
@@ -410,37 +412,6 @@ def decide(experiment_id: int) -> bool:
         chain.sync_branch(experiment.run)
         chain.note_metrics(experiment)
     return True
-
-
-def _barred(experiment: Experiment, best: Experiment | None) -> str:
-    """Why it is never kept, whatever its score; "" where nothing bars it."""
-    if experiment.kind == Kind.REPEAT:
-        number = experiment.subject.number if experiment.subject else "?"
-        return f"A repeat of #{number} with another seed tells the noise, and is never kept."
-    if best is not None and (texts := differing([best.exam, experiment.exam])):
-        return f"It was scored on another text than the best ({' and '.join(texts)}): they cannot be compared."
-    if best is not None and (exams := versions([best.exam, experiment.exam])):
-        return f"Exams {exams[0]} and {exams[1]} gave its score and the best's: they cannot be compared."
-    if best is not None and Badge.UNPROVEN in experiment.badges and Badge.UNPROVEN not in best.badges:
-        return f"No second process could confirm that it saw no answer. {experiment.exam.get('why_not', '')}"
-    if best is not None and Badge.VERIFIED in experiment.badges and experiment.exam.get("twice", "passed") != "passed":
-        return "It was no gain when it trained, so no second process was asked whether it saw answers: train it again."
-    if experiment.kind == Kind.IDEA and _only_dice_differ(experiment):
-        experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
-        return "It trains the same with other random numbers: a lucky seed is no finding."
-    if Badge.OVERTIME in experiment.badges:
-        return str(experiment.exam.get("overtime") or "It trained longer than the budget.")
-    return ""
-
-
-def _only_dice_differ(experiment: Experiment) -> bool:
-    """At exactly its parent's score no dice have fallen: then fewer lines may win."""
-    program, parent = experiment.run.program, experiment.parent
-    if parent is None or experiment.score == parent.score:
-        return False
-    workspace = Workspace(program.repo)
-    before, after = (workspace.read(commit, program.editable) for commit in (parent.commit, experiment.commit))
-    return only_dice_differ(before, after, program.command, prints_count=not program.has_exam)
 
 
 def _try_on_best(experiment: Experiment, best: Experiment, why: str) -> None:
