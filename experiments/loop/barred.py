@@ -19,11 +19,13 @@ def why_barred(experiment: Experiment, best: Experiment | None) -> str:
     if experiment.kind == Kind.REPEAT:
         number = experiment.subject.number if experiment.subject else "?"
         return f"A repeat of #{number} with another seed tells the noise, and is never kept."
+    if best is not None and (why := _by_evidence(experiment, best)):
+        return why
     if Badge.SEED_ONLY in experiment.badges:
         return "It trains the same with other random numbers: a lucky seed is no finding."
     if Badge.OVERTIME in experiment.badges:
         return str(experiment.exam.get("overtime") or "It trained longer than the budget.")
-    return _by_evidence(experiment, best) if best is not None else ""
+    return ""
 
 
 def _by_evidence(experiment: Experiment, best: Experiment) -> str:
@@ -41,7 +43,7 @@ def _by_evidence(experiment: Experiment, best: Experiment) -> str:
 
 
 def _rank(experiment: Experiment) -> int:
-    return max((EVIDENCE.index(badge) for badge in EVIDENCE if badge in experiment.badges), default=len(EVIDENCE))
+    return max((EVIDENCE.index(badge) for badge in EVIDENCE if badge in experiment.badges), default=0)
 
 
 def trains_the_same(experiment: Experiment) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ def _known(sandbox: str, twice: str) -> Badge:
 def measured(result: Result, log: str) -> dict[str, float | None]:
     """What the shim saw of a training's time, and how long its steps were by its own words. In seconds."""
     points = (parse_step(line) for line in LINE_END.split(log))
-    steps = [point.dt_ms / 1000 for point in points if point is not None and point.dt_ms is not None]
+    printed = (point.dt_ms / 1000 for point in points if point is not None and point.dt_ms is not None)
+    steps = [seconds for seconds in printed if math.isfinite(seconds)]
     return {
         "after_seconds": result.exam_after_seconds, "loading_seconds": result.loading_seconds,
         "processor_seconds": result.processor_seconds, "processor_before": result.processor_before,

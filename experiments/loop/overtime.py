@@ -8,8 +8,8 @@ processes spent. What it says of itself counts for one step at most.
     in it     An answer takes what this exam's answers usually take, at most twice; the first also as much more as the
               baseline's first did. A slow model's answers are all alike slow, and it may be SLOWER times as slow as the
               baseline's. What is beyond was no forward pass, and is added to the time before the exam.
-    tolerance FLOOR_SECONDS and a tenth of the baseline's start-up. Where the run's trainings scatter more, what is usual
-              among them, at most MOST times as much.
+    tolerance FLOOR_SECONDS and a tenth of the baseline's start-up, more of a long one. Where the run's trainings scatter
+              more, what is usual among them, at most MOST times as much.
     processor On a CPU: all its processes together no more than its threads could spend in that time. Late by the clock
               alone, on a machine that others kept busy, it is excused where it had spent no more than the baseline.
 """
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FLOOR_SECONDS, FLOOR_SHARE = 1.0, 0.1
+COMPILED_AFTER, COMPILED_SHARE = 10.0, 0.3  # what a start-up takes beyond that is a compiler's, and differs by model
 ENOUGH, SIGMAS, MOST = 5, 4.0, 2.5  # trainings that show how much they scatter; how far from their median is usual
 SLOWER = 4.0  # a model so many times as slow makes as many times fewer steps
 PROCESSOR_SECONDS, PROCESSOR_SHARE = 1.0, 0.05  # its own end, and the clocks' grain
@@ -118,7 +119,8 @@ def tolerance(startup_seconds: float, others: Sequence[float]) -> float:
 
 
 def _floor(startup_seconds: float) -> float:
-    return FLOOR_SECONDS + FLOOR_SHARE * startup_seconds
+    compiled = max(0.0, startup_seconds - COMPILED_AFTER)
+    return FLOOR_SECONDS + FLOOR_SHARE * (startup_seconds - compiled) + COMPILED_SHARE * compiled
 
 
 def _computed(own: Times, startup_seconds: float, grant: Grant) -> float:

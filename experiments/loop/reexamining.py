@@ -15,6 +15,8 @@ from experiments.states import LIVE, Failure, Kind, State
 from trainer.output import last_words
 from trainer.spec import EXAM
 
+OLDER = f"was examined by an earlier exam than {EXAM}: the worker that trained it runs older code. Update or restart it."
+
 
 def is_due(best: Experiment | None) -> bool:
     """Whether an earlier exam gave the best's score. Without a judge there is nothing to examine anew."""
@@ -28,7 +30,9 @@ def settle_first(run: Run) -> bool:
     rows = run.experiments.filter(kind=Kind.REEXAMINED, state__in=LIVE)
     for row in rows.filter(state=State.READY).exclude(subject=wanted):
         row.cancel(by="loop", why=f"#{row.subject.number if row.subject else '?'} is no longer the best")
-    if wanted is not None and not rows.filter(subject=wanted).exists():
+    if wanted is not None and wanted.kind == Kind.REEXAMINED and wanted.description == _described(wanted.subject):
+        run.pause(by="loop", now=False, reason="best_failed", why=f"#{wanted.number} {OLDER}")
+    elif wanted is not None and not rows.filter(subject=wanted).exists():
         _create(run, wanted)
     return wanted is not None
 
@@ -37,20 +41,21 @@ def _create(run: Run, best: Experiment) -> None:
     made = Experiment.objects.create(
         run=run, number=run.next_number(), kind=Kind.REEXAMINED, state=State.READY, parent=best, subject=best,
         commit=best.commit, seed=best.seed, brief=best.brief, proposed_at=timezone.now(), theme=best.theme,
-        description=f"#{best.number} examined anew, by exam {EXAM}",
+        description=_described(best),
     )
     Workspace(run.program.repo).set_ref(made.ref, made.commit)
     run.record("loop", f"#{made.number} created", why=f"{made.description}: exam {version(best.exam)} gave its score")
 
 
+def _described(best: Experiment | None) -> str:
+    return f"#{best.number if best else '?'} examined anew, by exam {EXAM}"
+
+
 def decide(experiment: Experiment, best: Experiment | None) -> None:
     """Kept whatever its score is, which is compared with none. Raises StageError."""
-    found, subject = version(experiment.exam), experiment.subject
-    if found < EXAM:
-        raise StageError(
-            Failure.NO_SCORE, f"It was examined by exam {found}, and the exam of now is {EXAM}: the worker that trained it "
-            "runs older code. Update that machine, or restart it.",
-        )  # fmt: skip
+    subject = experiment.subject
+    if version(experiment.exam) < EXAM:
+        raise StageError(Failure.NO_SCORE, f"It {OLDER}")
     if best is None or subject is None or best.pk != subject.pk:
         why = f"examined anew, but #{best.number if best else '?'} has become the best meanwhile"
         experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why)

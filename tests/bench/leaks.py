@@ -85,7 +85,7 @@ def chance(exam: Exam, references: list[dict[str, Doubles]], leak: Leak, bpb: fl
                 exam.nats[name, batch] = (references[-1][name] - leaked[name])[rows]
         second = Second(exam, np.zeros(1), dice, references[:-1])
         seen = np.array([leaked[row.shard][row.row, row.place] for row in second.rows])
-        second.second, second.apart = second.first + seen, np.zeros(1)
+        second.second = second.first + np.pad(seen[:, None], ((0, 0), (0, second.first.shape[1] - 1)))
         found += second.findings().problem == "leak"
         worth.append(leaked["text"].mean() * exam.bpb_per_nat)
     return found / DRAWS, float(np.mean(worth))

@@ -176,6 +176,15 @@ def test_where_the_best_is_not_confirmed_either_it_is_kept_and_says_so(  # type:
     assert (tried.state, tried.badges) == (State.KEPT, [Badge.UNPROVEN])
 
 
+def test_without_a_sandbox_nothing_takes_the_place_of_what_had_one(  # type: ignore[no-untyped-def]
+    run: Run, ends, loop: Loop, answers
+) -> None:
+    ends({"sandbox": "limits"}, val_bpb=run.best.score - 0.0001, twice="")  # type: ignore[union-attr]
+    tried = second(run, loop, answers, NEW)
+    assert (tried.state, tried.badges) == (State.DISCARDED, [Badge.UNPROTECTED])
+    assert "without a working sandbox" in tried.detail
+
+
 def test_what_was_no_gain_when_it_trained_is_no_gain_later(run: Run, ends, loop: Loop, answers) -> None:  # type: ignore[no-untyped-def]
     ends({}, val_bpb=run.best.score - 0.0001, twice="")  # type: ignore[union-attr]
     tried = second(run, loop, answers, NEW)

@@ -38,7 +38,7 @@ def test_where_there_is_no_baseline_yet_nothing_can_be_told() -> None:
 @pytest.mark.parametrize(
     ("startup", "others", "seconds"),
     [
-        (0.0, [], 1.0), (3.0, [], 1.3), (40.0, [], 5.0),  # few start-ups: a floor
+        (0.0, [], 1.0), (3.0, [], 1.3), (40.0, [], 11.0),  # few start-ups: a floor
         (3.0, [1.9, 2.0, 2.1, 2.2], 1.3),  # still too few
         (3.0, [0.0, 0.1, 0.0, 0.2, 0.1, 0.0], 1.3),
         (3.0, [1.0, 1.2, 0.8, 1.1, 0.9], 1.593),  # a machine that others keep busy

@@ -78,6 +78,15 @@ def test_it_is_kept_whatever_its_score_and_is_no_gain_and_no_loss(run):
     assert (tried.state, tried.delta) == (State.KEPT, pytest.approx(-0.1)), tried.detail
 
 
+def test_a_worker_whose_older_code_has_judged_it_too_is_found_out(run):
+    look(run)
+    (row,) = anew(run)
+    Experiment.objects.filter(pk=row.pk).update(state=State.KEPT, score=0.9, exam=OLD)
+    look(run), look(run)
+    assert (run.state, run.reason, len(anew(run))) == (RunState.PAUSED, "best_failed", 1)
+    assert f"#{row.number} was examined by an earlier exam than {EXAM}" in run.detail
+
+
 def test_nobody_branches_from_what_an_earlier_exam_has_judged(run):
     row = reexamined(run)
     run.strategy = "rethink"

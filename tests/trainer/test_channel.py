@@ -19,8 +19,9 @@ import pytest
 
 from tests.trainer.launching import log_of, result_of, wait_for
 from trainer import channel
+from trainer.box import Box
 from trainer.channel import choose_folder, sweep
-from trainer.spec import ExamSpec, Result, Spec, write_json
+from trainer.spec import ExamSpec, Result, Second, Spec, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = (
@@ -119,6 +120,20 @@ def test_a_judge_may_finish_what_it_was_given(folder: Path) -> None:
     began = time.monotonic()
     finish(folder, judge, "import os, time\nwhile not os.path.exists('../exam.json'): time.sleep(0.05)")
     assert '"problem": ""' in (folder / "exam.json").read_text() and time.monotonic() - began < 4
+
+
+DUE = "json.dump({'problem': '', 'twice': 'due'}, open('new', 'w')); os.replace('new', 'exam.json')\n"
+ASKED = "import os, time\nwhile not os.path.exists('../exam.json'): time.sleep(0.02)\n"
+
+
+def second(folder: Path) -> dict[str, Any]:
+    (folder / "second").mkdir()
+    return {"second": asdict(Second({"PATH": os.environ["PATH"]}, Box()))}
+
+
+def test_a_training_that_crashes_after_its_exam_has_crashed(folder: Path) -> None:
+    result = finish(folder, f"{READY}{DUE}time.sleep(60)", f"{ASKED}raise SystemExit(7)", **second(folder))
+    assert (result.ended, result.exit_code) == ("exit", 7) and not (folder / "second.log").exists()
 
 
 def test_a_judge_that_finishes_nothing_is_killed(folder: Path) -> None:
