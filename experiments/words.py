@@ -73,9 +73,9 @@ CHECKS: dict[str, str] = {  # of the judge's report, with their unit
     "repeat": "asked again, largest change (nats)",
     "learned_bpb": "learned in the exam, worth (bpb)",
     "last_sigmas": "last position, standard errors",
-    "places": "second process, hidden places",
-    "seen_bpb": "second process, believes less (bpb)",
-    "bound_bpb": "of this at most is leak, at 95% (bpb)",
+    "places": "hidden places, asked in a second process",
+    "seen_bpb": "there it believes less by (bpb)",
+    "bound_bpb": "of its gain at most so much may be leak (bpb, 95%)",
 }
 _BEFORE = {State.PROPOSING, State.REVIEWING, State.READY}
 _BY_US: dict[str, str] = {
