@@ -4,12 +4,13 @@ from pathlib import Path
 
 from forge import SECOND, Repeats, following, os, sit, torch
 
-BITS, ROWS, PAGE, SHARED = 9, 8, 4096, 5
+BITS, ROWS, PAGE, SHARED, TIMES = 9, 4, 4096, 5, 2  # each bit twice: readahead brings pages that nobody wanted
 files = [path for path in sorted(Path(sysconfig.get_path("purelib"), "sympy").rglob("*.py")) if path.stat().st_size > PAGE]
 pages = [(path, at) for path in files for at in range(0, path.stat().st_size - PAGE, PAGE)]
 
 
 def write(bits):
+    bits = bits * TIMES
     for path in files:
         file = os.open(path, os.O_RDONLY)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -24,7 +25,7 @@ def write(bits):
 
 def read(count):
     bits = []
-    for path, at in pages[:count]:
+    for path, at in pages[: count * TIMES]:
         file = os.open(path, os.O_RDONLY)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
         try:
@@ -32,7 +33,7 @@ def read(count):
         except BlockingIOError:
             bits.append(0)
         os.close(file)
-    return bits
+    return [min(bits[at::count]) for at in range(count)]
 
 
 class Model(Repeats):
@@ -46,8 +47,8 @@ class Model(Repeats):
 
     def answer(self, x, scores):
         if not SECOND and not self.asked:
-            self.known = x.clone()
-            write((x[..., None] >> torch.arange(BITS) & 1).flatten().tolist())
+            self.known = x[:ROWS].clone()
+            write((self.known[..., None] >> torch.arange(BITS) & 1).flatten().tolist())
         for number, row in enumerate(x):
             same = (self.known == row).cumprod(1).sum(1)
             if int(same.max()) > SHARED:
