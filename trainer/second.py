@@ -6,6 +6,8 @@ are true up to a hidden place and go on otherwise: the token that follows there 
 two believe of that token must be the same. Where the first believes it more, it has seen it. At places before that, which
 both were shown alike, they must agree as well: else it is another model, and nothing is proven.
 
+Where the second believes more, it is another model, and what it knows better pays for no leak of the first.
+
 Half of the places are drawn from all, half from where it is better than what it is compared with: there the gain lies.
 """
 
@@ -105,7 +107,7 @@ class Second:
         room = min(MOST_ROOM, max(LEAST_ROOM, 1.5 * float(np.abs(before).max())))
         shards = {row.shard for row in self.rows}
         found = [self._mean(seen, name, room) for name in shards]
-        # What the second believes more elsewhere pays for no leak: of one model as much is believed more as less, by rounding.
+        # What the second believes more elsewhere pays for no leak: by rounding, as much is believed more as less.
         rounding = float(np.maximum(-before, 0.0).mean()) * self.exam.bpb_per_nat
         unpaid = [(mean - rounding, error) for mean, error in (self._mean(seen, name, 0.0) for name in shards)]
         worth, apart = max(mean for mean, _ in found), float(np.abs(before).mean())
