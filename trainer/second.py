@@ -6,6 +6,8 @@ are true up to a hidden place and go on otherwise: the token that follows there 
 two believe of that token must be the same. Where the first believes it more, it has seen it. At places before that, which
 both were shown alike, they must agree as well: else it is another model, and nothing is proven.
 
+Where the second believes more, it is another model, and what it knows better pays for no leak of the first.
+
 Half of the places are drawn from all, half from where it is better than what it is compared with: there the gain lies.
 """
 
@@ -99,12 +101,17 @@ class Second:
         if not self.rows:
             return Findings("unlike", "The text has no place where a token could be hidden.", {})
         seen, before = (self.second - self.first)[:, 0], (self.second - self.first)[:, 1:]
+        before = np.where(self.looks[:, 1:] < self.looks[:, :1], before, 0.0)  # nothing comes before the first that counts
         if not (np.isfinite(seen).all() and np.isfinite(before).all()):
             return Findings("nan", "In a second process, at hidden places, the model's logits held NaN or infinity.", {})
         room = min(MOST_ROOM, max(LEAST_ROOM, 1.5 * float(np.abs(before).max())))
-        found = [self._mean(seen, name, room) for name in {row.shard for row in self.rows}]
+        shards = {row.shard for row in self.rows}
+        found = [self._mean(seen, name, room) for name in shards]
+        # What the second believes more elsewhere pays for no leak: by rounding, as much is believed more as less.
+        rounding = float(np.maximum(-before, 0.0).mean()) * self.exam.bpb_per_nat
+        unpaid = [(mean - rounding, error) for mean, error in (self._mean(seen, name, 0.0) for name in shards)]
         worth, apart = max(mean for mean, _ in found), float(np.abs(before).mean())
-        unseen = max(mean + QUANTILE * error for mean, error in found)
+        unseen = max(mean + QUANTILE * error for mean, error in [*found, *unpaid])
         numbers = {"places": float(len(seen)), "unlike": apart, "seen": float(seen.max()), "seen_bpb": worth}
         is_worth = any(mean > WORTH_BPB and mean > SIGMAS * error for mean, error in found)
         if self._is_ahead(seen, before) if apart > UNLIKE_NATS else seen.max() > room or is_worth:
@@ -113,7 +120,7 @@ class Second:
                 f" {seen.max():.3g} nats at {np.count_nonzero(seen > room)} of {len(seen)} places, {worth:.3f} bits per byte"
                 " on average. What is more was seen, not predicted.", numbers,
             )
-        if apart > UNLIKE_NATS:
+        if (apart := max(apart, float(np.abs(seen).mean()))) > UNLIKE_NATS:
             return Findings(
                 "unlike", f"Built a second time from its tensors, the model answers otherwise, by {apart:.2g} nats on"
                 " average: it keeps what it has learned elsewhere. Keep it in parameters or buffers.", numbers,
@@ -172,16 +179,15 @@ class Second:
         return [Row(name, row, place, chance) for (row, place), chance in drawn]
 
     def _may_be_asked(self, name: str) -> NDArray[np.bool_]:
-        """What counts, with something that counts before it. Not a row's last: the next row begins with its target."""
-        weight = self.exam.shards[name].weight
-        asked = (weight > 0) & (weight.cumsum(axis=1) > weight)
+        """What counts. Not a row's last: the next row begins with its target."""
+        asked = self.exam.shards[name].weight > 0
         asked[:, -1] = False
         return np.asarray(asked)
 
     def _looks(self, row: Row) -> list[int]:
-        """The hidden place, and some before it that count."""
+        """The hidden place, and some before it that count; where there are none, itself again."""
         counted = np.flatnonzero(self.exam.shards[row.shard].weight[row.row, : row.place])
-        return [row.place, *self.dice.choice(counted, LOOKS).tolist()]
+        return [row.place, *self.dice.choice(counted if len(counted) else [row.place], LOOKS).tolist()]
 
     def _altered(self, row: Row) -> Integers:
         """The row, true up to its place; then a piece of the other text, which begins with another token."""

@@ -96,6 +96,32 @@ def test_a_leak_is_found_however_it_is_spent(nats: float, one_in: int) -> None:
         assert ask(exam, model, seed).problem == "leak"
 
 
+def test_a_leak_at_the_first_token_of_each_row_is_found() -> None:
+    """Nothing comes before it that both could be asked about."""
+
+    def first_place(x: Integers) -> Floats:
+        logits = honest(x)
+        logits[np.arange(len(x)), 0, x[:, 1]] += 5.0
+        return logits
+
+    exam = sat(first_place)
+    assert {ask(exam, first_place, seed).problem for seed in range(5)} == {"leak"}
+
+
+def test_a_second_that_knows_better_pays_for_no_leak() -> None:
+    """It finds the hidden places, and is a better model there, by more than the first one leaks."""
+    cheat = leaking(0.3)
+    exam = sat(cheat)
+    second = Second(exam, OTHER, np.random.default_rng(4))
+    for question in second.questions():
+        logits = cheat(question.x)
+        for slot, row in enumerate(second.rows[number] for number in question.numbers):
+            logits[slot, row.place] = honest(question.x)[slot, row.place]
+            logits[slot, row.place, exam.shards[row.shard].y[row.row, row.place]] += 0.8
+        second.mark(question, Given(logits.reshape(-1, VOCAB)))
+    assert second.findings().problem == "unlike"
+
+
 def test_what_no_answer_could_show_was_never_shown() -> None:
     """Neither the token that is hidden, nor, until it is answered, any row that shows more of it."""
     exam = sat(honest)
@@ -110,9 +136,10 @@ def test_what_no_answer_could_show_was_never_shown() -> None:
             text = exam.shards[row.shard]
             assert (question.x[slot, : row.place + 1] == text.x[row.row, : row.place + 1]).all()
             assert question.x[slot, row.place + 1] != text.y[row.row, row.place]
-            assert shown.get((row.shard, row.row), 0) < row.place < T - 1  # the next row begins with what follows the last
+            assert shown.get((row.shard, row.row), -1) < row.place < T - 1  # the next row begins with what follows the last
             shown[row.shard, row.row] = row.place
-    assert np.isfinite(second.looks).all() and (second.looks[:, 1:] < second.looks[:, :1]).all()
+    place, before = second.looks[:, :1], second.looks[:, 1:]
+    assert ((before < place) | (place == 0)).all() and (place == 0).any()
     assert [sum(row.shard == name for row in second.rows) for name in ("text", "secret")] == [PLACES * 3 // 4, PLACES // 4]
 
 
@@ -125,7 +152,7 @@ def test_what_weighs_nothing_is_not_asked() -> None:
 
 def test_a_text_that_can_hide_nothing_proves_nothing() -> None:
     tokens = np.full(ROWS * T + 1, VOCAB - 1)
-    tokens[T - 1 :: T] = 3  # only ends of rows count
+    tokens[::T] = 3  # only ends of rows count
     found = ask(sat(honest, text=Shard.cut(tokens, T, SIZES, VOCAB - 1)), honest)
     assert (found.problem, found.numbers) == ("unlike", {})
 
