@@ -31,7 +31,7 @@ TELLING = {
     "01_first_place": Failure.LEAK,  # the second process was not shown it
     "03_better_second": Badge.UNPROVEN,  # a better model than the first, and so another one
     "12_late_logits": Badge.VERIFIED,  # with the honest score
-    "13_answers_ahead": Failure.NO_SCORE,
+    "18_odd_numbers": Failure.NAN,
 }
 
 
