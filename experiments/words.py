@@ -75,7 +75,7 @@ CHECKS: dict[str, str] = {  # of the judge's report, with their unit
     "last_sigmas": "last position, standard errors",
     "places": "hidden places, asked in a second process",
     "seen_bpb": "there it believes less by (bpb)",
-    "bound_bpb": "of its gain at most so much may be leak (bpb, 95%)",
+    "bound_bpb": "at most so much of its gain may be leak (bpb, 95%)",
 }
 _BEFORE = {State.PROPOSING, State.REVIEWING, State.READY}
 _BY_US: dict[str, str] = {

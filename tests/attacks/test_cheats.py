@@ -86,7 +86,7 @@ def launched(tmp_path: Path, prepared: Prepared) -> Callable[..., tuple[Examined
         folder = tmp_path / name
         job = make_job(
             folder, "", export=export, data=prepared.data, data_dir=prepared.folder, exam=True, budget_seconds=BUDGET,
-            fixed=fixed_files(["prepare.py"]), seed=1, device_lock=tmp_path / "device.lock", **fields,
+            fixed=fixed_files(["prepare.py"]), seed=1, device_lock=tmp_path / "device.lock", secret_below=0.0, **fields,
         )  # fmt: skip
         result, log = run(job)
         return Examined(read_json(folder / "exam.json"), log, result.exit_code or 0), result

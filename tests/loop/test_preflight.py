@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments import preflights
-from experiments.loop import actions, engine, manual, preflight
+from experiments.loop import actions, barred, engine, manual, preflight
 from experiments.states import Failure, State, StateError
 from tests.loop.scripted import edit
 from trainer.preflight import Preflight

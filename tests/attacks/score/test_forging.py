@@ -1,6 +1,6 @@
 """Scripts that try to forge a score 0.02 lower than their model's, through the shim, the sandbox and both processes.
 
-The four that say most run always; `AUTORESEARCH_FORGING=all pytest -s tests/attacks/score/test_forging.py` runs each once
+The two that say most run always; `AUTORESEARCH_FORGING=all pytest -s tests/attacks/score/test_forging.py` runs each once
 and prints what came out. docs/forging.md tells of all.
 """
 
@@ -29,9 +29,7 @@ HONEST = 3.269  # bits per byte of the model that all of these begin with
 
 TELLING = {
     "01_first_place": Failure.LEAK,  # the second process was not shown it
-    "03_better_second": Badge.UNPROVEN,  # a better model than the first, and so another one
-    "12_late_logits": Badge.VERIFIED,  # with the honest score
-    "13_answers_ahead": Failure.NO_SCORE,
+    "15_dies_when_asked": Badge.UNPROVEN,  # which is barred where the best is proven
 }
 
 
@@ -41,7 +39,7 @@ def by_heart() -> str:
     return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
-def forge(name: str, tmp_path: Path, prepared: Prepared, *references: Path) -> tuple[Judged, Path]:
+def forge(name: str, tmp_path: Path, prepared: Prepared, *references: Path, **fields: float) -> tuple[Judged, Path]:
     """What the app makes of it; and its workspace. `references`: answers of the best so far."""
 
     def export(source: Path) -> None:
@@ -53,6 +51,7 @@ def forge(name: str, tmp_path: Path, prepared: Prepared, *references: Path) -> t
     job = make_job(
         folder, "", export=export, data=prepared.data, data_dir=prepared.folder, exam=True, budget_seconds=0.5, seed=1,
         fixed=fixed_files(["prepare.py"]), deadline_seconds=40.0, exam_seconds=25.0, references=references,
+        **fields,
     )  # fmt: skip
     result, log = run(job)
     judged = judge(
@@ -78,8 +77,9 @@ def skip_without_sandbox() -> None:
 @pytest.mark.parametrize("name", TELLING)
 def test_a_forged_score_is_not_kept(name: str, tmp_path: Path, prepared: Prepared) -> None:
     skip_without_sandbox()
-    judged, _ = forge(name, tmp_path, prepared)
     found = TELLING[name]
+    once = {"secret_below": 1.0} if found == Badge.VERIFIED else {}  # it tries something in the first process alone
+    judged, _ = forge(name, tmp_path, prepared, **once)
     assert found in {judged.failure.reason if judged.failure else "", *judged.badges}, judged
     assert found != Badge.VERIFIED or judged.score == pytest.approx(HONEST, abs=0.001)
 
