@@ -28,7 +28,7 @@ PLACES = 500
 SHARES = {"text": 0.75, "secret": 0.25}  # of the places: the score is that of the text
 LOOKS = 8  # places of a row before the hidden one where both must agree
 LEAST_ROOM, MOST_ROOM = 0.1, 1.0  # nats; a step of bfloat16 where logits are 16 is 0.06
-UNLIKE_NATS = 0.03  # so far may they be apart where both were shown the same, on average: rounding is less
+UNLIKE_NATS = 0.05  # so far may they be apart where both were shown the same, on average: rounding is less
 MOST_UNSEEN = 0.005  # bpb: where they are so far apart that a larger leak would not show, nothing is proven
 CONFIDENCE, QUANTILE = 3.0, 1.64  # a share of 3 / n is missed by n draws one time in twenty; so is 1.64 standard errors
 
