@@ -14,6 +14,7 @@ from experiments.forms_agent import AgentFields
 from experiments.forms_program import SettingsForm, missing_sandbox, unprotected_field
 from experiments.forms_stale import stamp
 from experiments.models import Program
+from experiments.states import RunState
 from trainer.agent import joined
 
 DATASETS = ("stdlib", "torch", "tinystories", "climbmix")
@@ -91,12 +92,17 @@ class ResearcherForm(AgentFields, _Effects):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        why = missing_sandbox()
+        why = missing_sandbox() or ("a worker has found none" if self._has_waited else "")
         if why or self.instance.unprotected:  # what was allowed can be taken back
             self.fields["unprotected"] = unprotected_field(why or "that was so when it was allowed")
         else:
             del self.fields["unprotected"]
         self.initial["fallbacks"] = "\r\n".join(self.instance.fallbacks)
+
+    @property
+    def _has_waited(self) -> bool:
+        """A worker, unlike this process, may have no sandbox."""
+        return bool(self.instance.runs.filter(state=RunState.PAUSED, reason="sandbox").exists())
 
     def clean_fallbacks(self) -> list[str]:
         names = list(dict.fromkeys(line.strip() for line in self.cleaned_data["fallbacks"].splitlines() if line.strip()))

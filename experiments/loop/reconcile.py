@@ -103,8 +103,8 @@ def _guard(run: Run) -> None:
 
 
 def _said(failed: Experiment) -> str:
-    said = f": {last_words(failed.detail)[:300].rstrip('.')}" if failed.reason == Failure.CRASH else ""
-    return f"{failed.reason}{said}"
+    said = last_words(failed.detail) if failed.reason == Failure.CRASH else failed.detail
+    return f"{failed.reason}: {said[:300].rstrip('.')}" if said else failed.reason
 
 
 def _failures_in_a_row(run: Run) -> list[Experiment]:

@@ -9,7 +9,7 @@ from django.urls import reverse
 from experiments.loop import actions, training
 from experiments.models import Program, Run
 from experiments.states import RunState, State
-from tests.factories import make_program
+from tests.factories import make_program, make_run
 from tests.views.test_new import FORM
 
 LABEL = "Train what an LLM or an agent writes without a sandbox"
@@ -93,3 +93,16 @@ def test_what_was_allowed_can_be_taken_back(signed_in: Client, without_a_sandbox
     signed_in.post(reverse("program-researcher", args=[program.pk]), {**LLM, "agent_network": "False"})
     program.refresh_from_db()
     assert not program.unprotected
+
+
+@pytest.mark.django_db
+def test_where_a_worker_has_found_no_sandbox_it_can_be_allowed_though_this_process_has_one(signed_in: Client) -> None:
+    program = make_program(**LLM)
+    page = reverse("program", args=[program.pk])
+    assert LABEL not in signed_in.get(page).content.decode()
+    make_run(program, state=RunState.PAUSED, reason="sandbox")
+    assert LABEL in signed_in.get(page).content.decode()
+    form = {**LLM, "agent_network": "False", "unprotected": "on"}
+    signed_in.post(reverse("program-researcher", args=[program.pk]), form)
+    program.refresh_from_db()
+    assert program.unprotected
