@@ -77,15 +77,11 @@ def skip_without_sandbox() -> None:
 @pytest.mark.parametrize("name", TELLING)
 def test_a_forged_score_is_not_kept(name: str, tmp_path: Path, prepared: Prepared) -> None:
     skip_without_sandbox()
-    found = TELLING[name]
-    once = {"secret_below": 1.0} if found == Badge.VERIFIED else {}  # it tries something in the first process alone
-    judged, _ = forge(name, tmp_path, prepared, **once)
-    assert found in {judged.failure.reason if judged.failure else "", *judged.badges}, judged
-    assert found != Badge.VERIFIED or judged.score == pytest.approx(HONEST, abs=0.001)
+    judged, _ = forge(name, tmp_path, prepared)
+    assert TELLING[name] in {judged.failure.reason if judged.failure else "", *judged.badges}, judged
 
 
-@pytest.mark.skipif(not ALL, reason="for the table of docs/forging.md, by hand")
-@pytest.mark.parametrize("name", sorted(path.stem for path in FORGING.glob("[0-9]*.py")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in FORGING.glob("[0-9]*.py")) if ALL else [])
 def test_what_comes_out(name: str, tmp_path: Path, prepared: Prepared, honest: Path) -> None:
     skip_without_sandbox()
     judged, folder = forge(name, tmp_path, prepared, honest)
