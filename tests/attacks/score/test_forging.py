@@ -39,7 +39,7 @@ def by_heart() -> str:
     return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
-def forge(name: str, tmp_path: Path, prepared: Prepared, *references: Path, **fields: float) -> tuple[Judged, Path]:
+def forge(name: str, tmp_path: Path, prepared: Prepared, *references: Path) -> tuple[Judged, Path]:
     """What the app makes of it; and its workspace. `references`: answers of the best so far."""
 
     def export(source: Path) -> None:
@@ -51,7 +51,6 @@ def forge(name: str, tmp_path: Path, prepared: Prepared, *references: Path, **fi
     job = make_job(
         folder, "", export=export, data=prepared.data, data_dir=prepared.folder, exam=True, budget_seconds=0.5, seed=1,
         fixed=fixed_files(["prepare.py"]), deadline_seconds=40.0, exam_seconds=25.0, references=references,
-        **fields,
     )  # fmt: skip
     result, log = run(job)
     judged = judge(
