@@ -57,10 +57,10 @@ def test_the_bar_moves_by_itself_and_a_cancelled_experiment_ends_the_download(
     page.wait_for_function(f"{SHARE} > {before}")
     page.wait_for_timeout(5000)  # longer than a lease without a heartbeat lives
     expect(page.locator("#activity article header")).not_to_contain_text("attempt")  # nobody took it over
+    asked = len(hub.asked)
     page.get_by_role("button", name="Cancel this experiment").click()
-    wait_for(lambda: not downloads(here), seconds=10)
-    # The next baseline goes on where that one ended
-    wait_for(lambda: hub.asked[-1].startswith("bytes="))
+    # One at a time loads: the next baseline goes on where that one ended, once it has ended
+    wait_for(lambda: len(hub.asked) > asked and hub.asked[-1].startswith("bytes="), seconds=20)
     expect(words).to_have_text(re.compile(r"Loading tinystories: \d+ of 400 MB"))
 
 
