@@ -84,6 +84,7 @@ KEYS_FILE = env_path("AUTORESEARCH_KEYS_FILE", VAR_DIR / "keys.env")
 PREFLIGHT_SECONDS = env_int("AUTORESEARCH_PREFLIGHT_SECONDS", -1, low=-1, high=600)  # -1: by the device; 0: none
 DEVICES = env_list("AUTORESEARCH_DEVICES")  # empty: detected
 SHARE_GPUS = env_bool("AUTORESEARCH_SHARE_GPUS", False)  # train also on a GPU that somebody else uses
+THREADS = env_int("AUTORESEARCH_THREADS", 1, low=1)  # of a processor, that a training is given
 KEEP_COMPILED = env_bool("AUTORESEARCH_KEEP_COMPILED", True)  # on a GPU a training starts with what its parent compiled
 STANDBY = env_bool("AUTORESEARCH_STANDBY", True)  # the next training's process is ready before its device is free
 SANDBOX = env_choice("AUTORESEARCH_SANDBOX", "auto", "require", "off")

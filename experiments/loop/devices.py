@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -58,11 +57,6 @@ def facts(device: str) -> dict[str, Any]:
     if gpu:
         found |= {"memory_bytes": gpu.memory_bytes, "driver": gpu.driver}
     return {**found, "torch": version("torch")}
-
-
-def threads() -> int:
-    """Of a processor, that a training is given."""
-    return int(os.environ.get("AUTORESEARCH_THREADS") or 1)
 
 
 def lock_path(device: str) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.loop import devices
+from django.conf import settings
+
 from experiments.loop.overtime import Grant, Times
 from experiments.models import Experiment
 
@@ -16,5 +17,5 @@ def grant(experiment: Experiment) -> Grant:
         return Grant()
     exams = run.experiments.exclude(pk=experiment.pk).exclude(exam={}).order_by("-number").values_list("exam", flat=True)
     seen = [times for exam in exams[:LATELY] if (times := Times.of(exam)).after is not None]
-    threads = devices.threads() if experiment.device == "cpu" else None
+    threads = settings.THREADS if experiment.device == "cpu" else None
     return Grant(Times.of(run.baseline_exam), tuple(times.late(budget, startup) for times in seen), threads)

@@ -85,7 +85,7 @@ def _clear_the_dead() -> None:
 
 def _has_room() -> bool:
     """A core beside those that train, and memory."""
-    return _cores() > len(devices.names()) * devices.threads() and _free_memory() > ROOM_BYTES
+    return _cores() > len(devices.names()) * settings.THREADS and _free_memory() > ROOM_BYTES
 
 
 def _cores() -> float:

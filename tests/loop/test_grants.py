@@ -18,8 +18,8 @@ def make(run: Run, after: float, state: State = State.DISCARDED, **fields: objec
     return make_experiment(run, state, 2.0, exam=exam, **fields)
 
 
-def test_it_is_by_the_baseline_and_by_the_latest_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUTORESEARCH_THREADS", "3")
+def test_it_is_by_the_baseline_and_by_the_latest_of_the_run(settings) -> None:  # type: ignore[no-untyped-def]
+    settings.THREADS = 3
     run = make_run(make_program(budget_seconds=20))
     make(run, 22.0, State.KEPT, kind=Kind.BASELINE)
     make_experiment(run, State.FAILED, None)
