@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from django.db.models import Count, Max, Q, Sum
 
@@ -11,7 +12,7 @@ from experiments import charts
 from experiments.measures import number
 from experiments.models import Experiment, Program, Run
 from experiments.states import LIVE, Kind, RunState, State
-from experiments.tiles import gain_percent
+from experiments.tiles import gain_percent, without_steps
 from trainer.presets import PRESETS
 
 _RUN_ORDER = [RunState.ACTIVE, RunState.PAUSED, RunState.ENDED]
@@ -19,12 +20,17 @@ UNPRICED = Q(calls_unpriced__gt=0) | Q(cost=None) & (Q(tokens_in__gt=0) | Q(toke
 _LIVE_ORDER = [State.TRAINING, State.EVALUATING, State.CONFIRMING, State.REVIEWING, State.READY, State.PROPOSING]
 
 
+class Kept(NamedTuple):
+    number: int
+    score: float
+    kind: str
+
+
 @dataclass
 class RunCard:
     run: Run
     counts: dict[str, int] = field(default_factory=dict)
-    kept_scores: list[tuple[int, float]] = field(default_factory=list)
-    steps: float = 0.0  # of the best's score, where it was only examined anew
+    kept: list[Kept] = field(default_factory=list)
     baseline: float | None = None
     last_number: int = 0
     cost: float = 0.0  # US dollars, of what is priced
@@ -37,16 +43,15 @@ class RunCard:
 
     @property
     def best(self) -> float | None:
-        return self.kept_scores[-1][1] if self.kept_scores else None
+        return self.kept[-1].score if self.kept else None
 
     @property
     def gain_percent(self) -> float | None:
-        best = None if self.best is None else self.best - self.steps
-        return gain_percent(best, self.baseline, self.run.program.lower_is_better)
+        return gain_percent(without_steps(self.kept), self.baseline, self.run.program.lower_is_better)
 
     @property
     def sparkline(self) -> str:
-        return charts.sparkline(self.kept_scores, self.last_number)
+        return charts.sparkline([(one.number, one.score) for one in self.kept], self.last_number)
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,7 @@ def _fill(cards: dict[int, RunCard]) -> None:
     kept = rows.filter(state=State.KEPT, score__isnull=False).order_by("run_id", "finished_at")
     for run_id, place, score, kind in kept.values_list("run_id", "number", "score", "kind"):
         if (value := number(score)) is not None:
-            card = cards[run_id]
-            if kind == Kind.REEXAMINED and card.best is not None:
-                card.steps += value - card.best
-            card.kept_scores.append((place, value))
+            cards[run_id].kept.append(Kept(place, value, kind))
     baselines = rows.filter(kind=Kind.BASELINE, score__isnull=False).order_by("-number")  # the first one is set last
     for run_id, score in baselines.values_list("run_id", "score"):
         cards[run_id].baseline = score

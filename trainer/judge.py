@@ -121,6 +121,7 @@ class Judge:
         self.second = Desk(Path(spec.second)) if spec.second else None
         self.desk = Desk(Path(spec.folder))  # the last: the training may begin when it is there
         self.exam: Exam | None = None
+        self.why_not = ""  # a second process can be asked nothing
         signal.signal(signal.SIGTERM, self._no_more)
 
     def run(self) -> None:
@@ -157,11 +158,12 @@ class Judge:
     def _examine_second(self, desk: Desk, exam: Exam) -> None:
         """Whether a second process, which was never shown the answers, says the same. To the report."""
         self.desk.forget()
-        self.desk, began = desk, time.monotonic()
+        shape, self.desk, began = self.desk.shape, desk, time.monotonic()
         self.report.twice, self.report.why_not = "unproven", self.why_not
         if not self.why_not:
             try:
-                self._ask_second(desk, Second(exam, self.held_out.train, np.random.default_rng(), self._references()))
+                second = Second(exam, self.held_out.train, np.random.default_rng(), self._references())
+                self._ask_second(desk, shape, second)
             except (ExamEnded, AnswerError) as error:
                 self.report.why_not = f"The second process gave no proper answers: {error}"
             except TimeoutError:
@@ -172,12 +174,11 @@ class Judge:
         self.report.second_seconds = time.monotonic() - began
         self._save()
 
-    def _ask_second(self, desk: Desk, second: Second) -> None:
-        rows, length, vocab = self._shape
+    def _ask_second(self, desk: Desk, shape: tuple[int, int, int], second: Second) -> None:
         if desk.hear().get("begin") is None:
             raise ExamEnded("answer", "it did not begin.")
         desk.until = time.monotonic() + self.spec.deadline_seconds
-        desk.set_terms(rows, length, vocab)
+        desk.set_terms(*shape)
         for question in second.questions():
             desk.ask(question.x)
             second.mark(question, desk.answer())
@@ -237,8 +238,8 @@ class Judge:
         dice = np.random.default_rng()  # seeded by the system: nobody knows the cuts beforehand
         scorer = Scorer(min(CORES, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else CORES))
         exam = Exam(self.held_out.shards, rows, vocab, dice, self.spec.secret_below, scorer)
-        self.exam, self._shape = exam, (rows, self.spec.seq_len, vocab)
-        self.desk.set_terms(*self._shape)
+        self.exam = exam
+        self.desk.set_terms(rows, self.spec.seq_len, vocab)
         for questions in exam.stages():
             self.desk.ask(questions[0].x)
             for question, following in zip(questions, [*questions[1:], None], strict=True):

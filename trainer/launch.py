@@ -22,7 +22,7 @@ from typing import Any
 from trainer import channel, compiled, folders, gpus, held_out, sandbox
 from trainer.box import LIMITS, Box, Level
 from trainer.shown import is_in
-from trainer.spec import EXAM, GO, READY, TENSORS, ExamSpec, Second, Spec, is_locked, read_json, write_json
+from trainer.spec import EXAM, GO, READY, TENSORS, ExamSpec, SecondSpec, Spec, is_locked, read_json, write_json
 
 HERE = Path(__file__).resolve().parent
 SHIM, TEMPLATE = HERE / "shim.py", HERE / "template"
@@ -379,7 +379,7 @@ def _spec(job: Job, level: Level, exam: ExamSpec | None) -> Spec:
     )
 
 
-def _second(job: Job, exam: ExamSpec, env: Mapping[str, str], box: Box) -> Second:
+def _second(job: Job, exam: ExamSpec, env: Mapping[str, str], box: Box) -> SecondSpec:
     """The same program in folders of its own: it has no time to train, and gets the tensors that the first one wrote."""
     out = job.folder / "second"
     own = {
@@ -388,7 +388,7 @@ def _second(job: Job, exam: ExamSpec, env: Mapping[str, str], box: Box) -> Secon
     }
     kept = {name: value for name, value in env.items() if name != "AUTORESEARCH_TOKENS"}
     read = [str(job.folder / TENSORS), *(path for path in box.read if path != str(READY))]
-    return Second({**kept, **own}, replace(box, read=read, write=[str(out), exam.second]))
+    return SecondSpec({**kept, **own}, replace(box, read=read, write=[str(out), exam.second]))
 
 
 def environment(job: Job, exam: ExamSpec | None) -> dict[str, str]:

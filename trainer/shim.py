@@ -33,7 +33,7 @@ from trainer.channel import Channel, JudgeFailed
 from trainer.processes import ProcessorTime, adopt_orphans, descendants, die_with_parent, limit, own_keyring, signal_all
 from trainer.ready import LOADED
 from trainer.sandbox import wrap
-from trainer.spec import AWAITED, GO, READY, Result, Second, Spec, mtime, try_lock, write_json
+from trainer.spec import AWAITED, GO, READY, Result, SecondSpec, Spec, mtime, try_lock, write_json
 
 READ_SIZE = 65536
 AWAITED_SECONDS = 120.0
@@ -201,7 +201,7 @@ class Shim:
             return ("disk_full" if error.errno == errno.ENOSPC else "error"), str(error)
         return "exit", ""
 
-    def _run_second(self, channel: Channel, second: Second) -> str:
+    def _run_second(self, channel: Channel, second: SecondSpec) -> str:
         """The first one has ended with all that it started; this one ends when the judge has nothing more to ask. Or how."""
         assert self.spec.exam
         compiled.copy(self.workspace / compiled.BEFORE / compiled.FOLDER, self.workspace / "second")

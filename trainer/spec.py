@@ -42,7 +42,7 @@ class ExamSpec:
 
 
 @dataclass(frozen=True)
-class Second:
+class SecondSpec:
     """What differs for the second process: it runs the same command, to answer with the tensors of the first."""
 
     env: dict[str, str]
@@ -65,7 +65,7 @@ class Spec:
     exam: ExamSpec | None = None  # None: no judge, the metric is self-reported
     level: Level = field(default_factory=lambda: Level(LIMITS))
     sandbox: Box | None = None  # None: only limits
-    second: Second | None = None
+    second: SecondSpec | None = None
     stdin: str = ""  # a file; "": nothing to read
     parent: int = 0  # the process that it ends with; 0: it outlives the one that started it
     most_processes: int = 0  # 0: any number
@@ -79,7 +79,7 @@ class Spec:
         second = stored.pop("second", None)
         return cls(
             **stored, exam=exam and ExamSpec(**exam), sandbox=box and Box(**box),
-            second=second and Second(second["env"], Box(**second["sandbox"])),
+            second=second and SecondSpec(second["env"], Box(**second["sandbox"])),
             level=Level(level["name"], level["why"], tuple(level["by"])),
         )
 

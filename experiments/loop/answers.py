@@ -3,7 +3,7 @@ drawn from where a model is better than the best and the baseline. Without these
 
     var/answers/EXPERIMENT.npz
 
-Kept for the baseline and the best of a run that goes on.
+Kept for the baseline and the best of a run that goes on, and for what may still be kept.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+from experiments.loop import caches
 from experiments.models import Experiment
-from experiments.states import LIVE, Kind, RunState, State
+from experiments.states import Kind, State
 from trainer.judge import ANSWERS
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,5 @@ def _path(pk: int) -> Path:
 
 def _prune(folder: Path) -> None:
     for path in folder.glob("*.npz"):
-        if not _may_serve(path.stem):
+        if not caches.may_serve(path.stem, Kind.BASELINE):
             path.unlink(missing_ok=True)
-
-
-def _may_serve(pk: str) -> bool:
-    row = Experiment.objects.filter(pk=int(pk)).select_related("run").first() if pk.isdigit() else None
-    if row is None or row.run.state == RunState.ENDED:
-        return False
-    return row.state in LIVE or row.kind == Kind.BASELINE or row.run.best == row

@@ -86,15 +86,16 @@ def _rename(old: Path, new: Path) -> None:
 def _prune() -> None:
     for path in Path(settings.COMPILED_DIR).glob("*/*/*"):
         pk, doubted, by = path.name.partition(DOUBTED)
-        if not _may_serve(pk) or (doubted and not _is_live(by)):
+        if not may_serve(pk) or (doubted and not _is_live(by)):
             folders.remove(path)
 
 
-def _may_serve(pk: str) -> bool:
+def may_serve(pk: str, *kinds: Kind) -> bool:
+    """Whether this experiment may still be kept, or is the best of a run that goes on, or one of these kinds there."""
     row = Experiment.objects.filter(pk=int(pk)).select_related("run").first() if pk.isdigit() else None
-    if row is None or row.state != State.KEPT:
-        return row is not None and row.state in LIVE
-    return row.run.state != RunState.ENDED and row.run.best == row
+    if row is None or row.state in LIVE:
+        return row is not None
+    return row.run.state != RunState.ENDED and (row.kind in kinds or row.run.best == row)
 
 
 def _is_live(pk: str) -> bool:

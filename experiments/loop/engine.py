@@ -325,10 +325,11 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
         _lost(experiment, outcome.result.detail)
         return
     program = experiment.run.program
+    seen = judging.measured(outcome.result, outcome.log)
     judged = judging.judge(
         outcome.result, outcome.log, summary, outcome.report, has_exam=program.has_exam, metric=program.metric,
         budget_seconds=program.budget_seconds, deadline_seconds=program.deadline_seconds,
-        startup_seconds=experiment.run.startup_seconds, grant=grants.grant(experiment),
+        startup_seconds=experiment.run.startup_seconds, grant=grants.grant(experiment), seen=seen,
     )
     began = caches.settle(experiment)
     if judged.failure and not began and _starts_cold(experiment, judged.failure.reason, outcome):
@@ -338,8 +339,9 @@ def _finish(experiment: Experiment, outcome: training.Outcome) -> None:
     report = {key: value for key, value in (outcome.report or {}).items() if key != "secret_bpb"}
     facts: dict[str, Any] = {"trained_at": now, "sandbox": outcome.result.sandbox, "badges": list(judged.badges)}
     if report:
-        measured, before = judging.measured(outcome.result, outcome.log), told.before_exam(outcome.before_exam)
-        facts["exam"] = {**report, **measured, "overtime": judged.overtime, "before": before}
+        facts["exam"] = {
+            **report, **seen, "overtime": judged.overtime, "before": told.before_exam(outcome.before_exam),
+        }  # fmt: skip
     if judged.failure:
         reason = judged.failure.reason
         facts["badges"] = [reason] if reason in {Failure.TAMPERED, Failure.LEAK} else []
@@ -377,41 +379,46 @@ def decide(experiment_id: int) -> bool:
     with stage(experiment):
         if barred.trains_the_same(experiment):  # asked before the database is held: it takes a while
             experiment.badges = [*experiment.badges, Badge.SEED_ONLY]
-    with stage(experiment), transaction.atomic():
-        assert experiment.score is not None
-        run = Run.locked(experiment.run_id)  # two verdicts at once share no best
-        best = run.best
-        ruling = verdict.classic(
-            experiment.score, best.score if best else None, best_number=best.number if best else None,
-            lines=experiment.lines_changed, lower_is_better=run.program.lower_is_better,
-        )
-        bar, strange = barred.why_barred(experiment, best), ""
-        if ruling.keep and best is not None and best.score is not None and run.program.lower_is_better:
-            strange = judging.implausible(
-                experiment.score, strange_score.stood(run, best.score), experiment.summary.get("mfu_percent"),
-                is_bpb=run.program.has_exam or run.program.metric == "val_bpb",
-            )
-        if experiment.kind == Kind.REEXAMINED:
-            reexamining.decide(experiment, best)
-        elif bar or not ruling.keep:
-            why = f"{bar} {ruling.why}".strip()
-            experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=experiment.badges)
-        elif best is not None and (refuted := strange_score.refuted(experiment, experiment.parent or best)):
-            why = f"Not believed: {refuted}. It was {ruling.why}"
-            experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why)
-        elif best is not None and experiment.parent_id != best.pk and not experiment.branches_from(best):
-            _try_on_best(experiment, best, ruling.why)
-        elif strange and best is not None:
-            experiment.badges = sorted({*experiment.badges, Badge.IMPLAUSIBLE}, key=list(Badge).index)
-            strange_score.settle(experiment, strange, ruling.why)
-        elif Mode(run.mode).confirms_keeps and best is not None:
-            experiment.move_to(State.CONFIRMING, by="verdict", why=ruling.why, detail=ruling.why)
-        else:
-            experiment.keep(by="verdict", why=ruling.why, detail=ruling.why)
+        with transaction.atomic():
+            _rule(experiment)
     if experiment.state in {State.KEPT, State.DISCARDED}:
         chain.sync_branch(experiment.run)
         chain.note_metrics(experiment)
     return True
+
+
+def _rule(experiment: Experiment) -> None:
+    """Where it goes, by its score and all that is known of it."""
+    assert experiment.score is not None
+    run = Run.locked(experiment.run_id)  # two verdicts at once share no best
+    best = run.best
+    ruling = verdict.classic(
+        experiment.score, best.score if best else None, best_number=best.number if best else None,
+        lines=experiment.lines_changed, lower_is_better=run.program.lower_is_better,
+    )
+    bar, strange = barred.why_barred(experiment, best), ""
+    if ruling.keep and best is not None and best.score is not None and run.program.lower_is_better:
+        strange = judging.implausible(
+            experiment.score, strange_score.stood(run, best.score), experiment.summary.get("mfu_percent"),
+            is_bpb=run.program.has_exam or run.program.metric == "val_bpb",
+        )
+    if experiment.kind == Kind.REEXAMINED:
+        reexamining.decide(experiment, best)
+    elif bar or not ruling.keep:
+        why = f"{bar} {ruling.why}".strip()
+        experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why, badges=experiment.badges)
+    elif best is not None and (refuted := strange_score.refuted(experiment, experiment.parent or best)):
+        why = f"Not believed: {refuted}. It was {ruling.why}"
+        experiment.move_to(State.DISCARDED, by="verdict", why=why, detail=why)
+    elif best is not None and experiment.parent_id != best.pk and not experiment.branches_from(best):
+        _try_on_best(experiment, best, ruling.why)
+    elif strange and best is not None:
+        experiment.badges = sorted({*experiment.badges, Badge.IMPLAUSIBLE}, key=list(Badge).index)
+        strange_score.settle(experiment, strange, ruling.why)
+    elif Mode(run.mode).confirms_keeps and best is not None:
+        experiment.move_to(State.CONFIRMING, by="verdict", why=ruling.why, detail=ruling.why)
+    else:
+        experiment.keep(by="verdict", why=ruling.why, detail=ruling.why)
 
 
 def _try_on_best(experiment: Experiment, best: Experiment, why: str) -> None:

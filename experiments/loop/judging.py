@@ -37,12 +37,13 @@ class Judged:
 def judge(
     result: Result, log: str, summary: Summary | None, report: Mapping[str, Any] | None, *,
     has_exam: bool, metric: str, budget_seconds: float, deadline_seconds: float, startup_seconds: float | None,
-    grant: Grant = Grant(),
+    grant: Grant = Grant(), seen: Mapping[str, float | None] | None = None,
 ) -> Judged:
     """The score of a training that has ended.
 
     `report` is the judge's exam.json; `startup_seconds` what the baseline needed on top of the budget before its exam,
-    None where it is not known yet; `grant` what else of this run says how long a training may take.
+    None where it is not known yet; `grant` what else of this run says how long a training may take; `seen` is
+    `measured`, where it is known already.
     """
     failure = _ended_badly(result, deadline_seconds) or (_exam_failed(report, log, result, summary) if has_exam else None)
     failure = failure or _exited_badly(result, log)
@@ -57,7 +58,7 @@ def judge(
     score = float(report["val_bpb"])
     if printed is not None and abs(printed - score) > SAME * score:
         return Judged(failure=_tampered(f"It printed {printed:.6f}, the judge measured {score:.6f}."))
-    times = Times.of({**report, **measured(result, log)})
+    times = Times.of({**report, **(seen or measured(result, log))})
     late = overtime.find(times, budget_seconds, startup_seconds, grant)
     known = _known(result.sandbox, report.get("twice", ""))
     return Judged(score, report.get("secret_bpb"), (known, Badge.OVERTIME) if late else (known,), overtime=late)

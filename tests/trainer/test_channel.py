@@ -21,7 +21,7 @@ from tests.trainer.launching import log_of, result_of, wait_for
 from trainer import channel
 from trainer.box import Box
 from trainer.channel import choose_folder, sweep
-from trainer.spec import ExamSpec, Result, Second, Spec, write_json
+from trainer.spec import ExamSpec, Result, SecondSpec, Spec, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = (
@@ -128,7 +128,7 @@ ASKED = "import os, time\nwhile not os.path.exists('../exam.json'): time.sleep(0
 
 def second(folder: Path) -> dict[str, Any]:
     (folder / "second").mkdir()
-    return {"second": asdict(Second({"PATH": os.environ["PATH"]}, Box()))}
+    return {"second": asdict(SecondSpec({"PATH": os.environ["PATH"]}, Box()))}
 
 
 def test_a_training_that_crashes_after_its_exam_has_crashed(folder: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
+from tests.trainer.test_exam import Given, Model
 from trainer.exam import Exam
 from trainer.paper import Shard
 from trainer.scoring import Doubles, Floats, Integers
@@ -15,27 +13,6 @@ from trainer.second import PLACES, Findings, Second
 
 VOCAB, T, ROWS = 64, 32, 128
 SIZES = np.array([3] * (VOCAB - 1) + [0])
-Model = Callable[[Integers], Floats]
-
-
-@dataclass(frozen=True)
-class Given:
-    """An answer that lies in memory."""
-
-    logits: Floats  # (B * T, V)
-
-    @property
-    def positions(self) -> int:
-        return len(self.logits)
-
-    @property
-    def vocab(self) -> int:
-        return self.logits.shape[1]
-
-    def read(self, first: int, count: int) -> Floats:
-        return self.logits[first : first + count].copy()
-
-
 OTHER = np.random.default_rng(0).integers(VOCAB - 1, size=9999)
 TABLE = np.random.default_rng(1).normal(0, 2, (VOCAB, VOCAB)).astype(np.float32)
 
